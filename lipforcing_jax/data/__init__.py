@@ -1,0 +1,1 @@
+"""Synthetic talkers: aligned speech and faces whose mouth movement is known, made from seeds alone."""

@@ -1,0 +1,3 @@
+class FormantEngine:
+    name = "formant"
+    voices = ()
