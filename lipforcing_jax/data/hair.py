@@ -86,7 +86,9 @@ def _beard_region(identity: Identity, canvas: Canvas) -> tuple[np.ndarray, np.nd
     cheek = smoothstep(-0.03, 0.04, canvas.y - border + wobble)
     up = lip_line(lips, canvas.x) - canvas.y
     free_above = smoothstep(0.000, 0.016, up - upper_height(lips, canvas.x) + 0.3 * wobble)
-    below_lip = smoothstep(0.004, 0.03, -up - lips.lower * (1 - np.minimum(side / lips.half_width, 1) ** 2) ** 0.6)
+    below_lip = smoothstep(
+        0.004, 0.03, -up - lips.lower * (1 - np.minimum(side / lips.half_width, 1) ** 2) ** 0.6
+    )
     soul = 1 - 0.75 * mirrored(canvas, 0.055, lips.y + lips.lower + 0.035, 0.03, 0.02)
     beard = np.maximum(cheek * (side > lips.half_width + 0.01), cheek * below_lip * soul)
     beard = np.maximum(beard * (canvas.y > lips.y - 0.2), 0)
@@ -126,7 +128,12 @@ def brows(identity: Identity, canvas: Canvas) -> Layer:
     eyes, shape = identity.eyes, identity.shape
     side = np.abs(canvas.x + np.float32(shape.asymmetry))
     along = np.clip((side - 0.075) / 0.275, 0, 1)
-    middle = 0.268 - eyes.brow_arch * np.sin(np.pi * along**1.3) + 0.012 * along + shape.asymmetry * np.sign(canvas.x)
+    middle = (
+        0.268
+        - eyes.brow_arch * np.sin(np.pi * along**1.3)
+        + 0.012 * along
+        + shape.asymmetry * np.sign(canvas.x)
+    )
     thick = eyes.brow_thickness * (1.0 - 0.62 * along)
     ends = smoothstep(0.062, 0.10, side) * smoothstep(0.365, 0.30, side)
     streak = strands(

@@ -40,12 +40,16 @@ def blob(canvas: Canvas, x: float, y: float, sigma_x: float, sigma_y: float) -> 
     return np.exp(-0.5 * (((canvas.x - x) / sigma_x) ** 2 + ((canvas.y - y) / sigma_y) ** 2))
 
 
-def mirrored(canvas: Canvas, x: float, y: float, sigma_x: float, sigma_y: float) -> Float32[np.ndarray, "h w"]:
+def mirrored(
+    canvas: Canvas, x: float, y: float, sigma_x: float, sigma_y: float
+) -> Float32[np.ndarray, "h w"]:
     """The same hill left and right of the middle."""
     return blob(canvas, -x, y, sigma_x, sigma_y) + blob(canvas, x, y, sigma_x, sigma_y)
 
 
-def outline(identity: Identity, canvas: Canvas) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+def outline(
+    identity: Identity, canvas: Canvas
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """Polar description of the face's outline.
 
     Returns:
@@ -99,7 +103,9 @@ def lower_height(lips: Lips, x: Float32[np.ndarray, "..."]) -> Float32[np.ndarra
     return np.float32(lips.lower) * (1.0 - r**2.2) ** 0.8
 
 
-def vermilion(identity: Identity, canvas: Canvas) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+def vermilion(
+    identity: Identity, canvas: Canvas
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """Soft masks in [0, 1] of the red of the upper and of the lower lip (closed mouth)."""
     lips = identity.lips
     edge = np.float32(lips.edge)
@@ -134,12 +140,16 @@ def _folds(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     curve = 0.115 * s.nose_width + 0.115 * along**1.15
     strength = smoothstep(0.0, 0.12, along) * smoothstep(1.0, 0.55, along)
     off = side - curve
-    fold = strength * (-0.010 * np.exp(-((off / 0.014) ** 2)) + 0.013 * np.exp(-(((off - 0.045) / 0.045) ** 2)))
+    fold = strength * (
+        -0.010 * np.exp(-((off / 0.014) ** 2)) + 0.013 * np.exp(-(((off - 0.045) / 0.045) ** 2))
+    )
     # Marionette lines run down from the corners in older faces.
     low = np.clip((canvas.y - identity.lips.y) / 0.16, 0, 1)
     off = side - (identity.lips.half_width + 0.012 + 0.018 * low)
     marionette = -0.006 * s.age * np.exp(-((off / 0.016) ** 2)) * low * (1 - low) * 4
-    lines = 0.0035 * s.age * np.sin(canvas.y * 75 + 2.2 * np.cos(canvas.x * 6)) * smoothstep(0.19, 0.05, canvas.y)
+    lines = (
+        0.0035 * s.age * np.sin(canvas.y * 75 + 2.2 * np.cos(canvas.x * 6)) * smoothstep(0.19, 0.05, canvas.y)
+    )
     crow = value_noise((identity.noise_seed, 21), canvas.x * 0.4, canvas.y, (8, 34))
     crow = -0.002 * s.age * np.abs(crow) * mirrored(canvas, 0.34, 0.38, 0.05, 0.06)
     return np.float32(s.fold) * fold + marionette + lines * smoothstep(0.42, 0.2, side) + crow

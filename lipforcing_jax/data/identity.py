@@ -17,15 +17,39 @@ from lipforcing_jax.errors import UserError
 SPLITS = ("train", "held_out")
 """Names of the disjoint identity pools; the name is part of the random key, so pools never share an identity."""
 
-_SKIN_ANCHORS = np.array(
-    [[236, 205, 188], [228, 187, 163], [212, 166, 138], [189, 140, 108], [158, 109, 80], [122, 80, 58], [88, 57, 43]],
-    np.float64,
-) / 255.0
-_HAIR_ANCHORS = np.array(
-    [[24, 20, 19], [45, 32, 25], [78, 52, 36], [120, 84, 54], [176, 138, 92], [124, 60, 34], [150, 146, 142]],
-    np.float64,
-) / 255.0
-_IRIS_ANCHORS = np.array([[60, 38, 24], [92, 64, 36], [104, 112, 70], [86, 118, 140], [110, 124, 128]]) / 255.0
+_SKIN_ANCHORS = (
+    np.array(
+        [
+            [236, 205, 188],
+            [228, 187, 163],
+            [212, 166, 138],
+            [189, 140, 108],
+            [158, 109, 80],
+            [122, 80, 58],
+            [88, 57, 43],
+        ],
+        np.float64,
+    )
+    / 255.0
+)
+_HAIR_ANCHORS = (
+    np.array(
+        [
+            [24, 20, 19],
+            [45, 32, 25],
+            [78, 52, 36],
+            [120, 84, 54],
+            [176, 138, 92],
+            [124, 60, 34],
+            [150, 146, 142],
+        ],
+        np.float64,
+    )
+    / 255.0
+)
+_IRIS_ANCHORS = (
+    np.array([[60, 38, 24], [92, 64, 36], [104, 112, 70], [86, 118, 140], [110, 124, 128]]) / 255.0
+)
 
 
 @dataclass(frozen=True)
@@ -253,7 +277,9 @@ def _triple(values: np.ndarray) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _random_color(rng: np.random.Generator, low: float = 0.02, high: float = 0.75) -> tuple[float, float, float]:
+def _random_color(
+    rng: np.random.Generator, low: float = 0.02, high: float = 0.75
+) -> tuple[float, float, float]:
     value = low + (high - low) * rng.random() ** 1.5
     tint = 1 + rng.normal(0, 0.25 + 0.3 * rng.random(), 3)
     return _triple(value * np.clip(tint, 0.2, 2.0))

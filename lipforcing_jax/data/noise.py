@@ -31,7 +31,11 @@ def value_noise(
     row = (y - _CENTRE[1] + SPAN / 2) * along_y + 1
     # Interpolation between lattice points lowers the variance; 1.5 restores it about.
     return 1.5 * cv2.remap(
-        lattice, column.astype(np.float32), row.astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        lattice,
+        column.astype(np.float32),
+        row.astype(np.float32),
+        cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT,
     )
 
 

@@ -59,8 +59,16 @@ def _paint_face(identity: Identity, canvas: Canvas, f: np.ndarray, angle: np.nda
     head_hair = hair.head_hair(identity, canvas, f, angle)
     base, lip = skin.albedo(identity, canvas, stubble)
     height = height_field(identity, canvas)
-    surface = height + soften(beard.relief + brows.relief, 0.006, canvas) + soften(head_hair.alpha, 0.02, canvas) * 0.04
-    fine = skin.fine_relief(identity, canvas, lip) * (1 - beard.alpha) + beard.relief + head_hair.alpha * head_hair.relief
+    surface = (
+        height
+        + soften(beard.relief + brows.relief, 0.006, canvas)
+        + soften(head_hair.alpha, 0.02, canvas) * 0.04
+    )
+    fine = (
+        skin.fine_relief(identity, canvas, lip) * (1 - beard.alpha)
+        + beard.relief
+        + head_hair.alpha * head_hair.relief
+    )
     shine = skin.gloss(identity, canvas, lip) * (1 - beard.alpha) + 0.06 * beard.alpha
     diffuse, specular = illuminate(identity, surface, fine, shine, canvas)
     face = _over(_over(base, beard), brows) * diffuse + specular
@@ -101,7 +109,9 @@ def prepare(
     strands_light = 0.35 * soften(diffuse, 0.05, canvas) + 0.65 * around
     shadow = 1 - 0.45 * soften(head_hair.alpha, 0.035, canvas)[..., None] * (f < 1.05)[..., None]
     picture = _over(picture * shadow, head_hair, strands_light * (0.55 + 0.45 * shadow))
-    alpha = 1 - (1 - on_face) * (1 - neck.alpha) * (1 - cloth.alpha) * (1 - ears.alpha) * (1 - head_hair.alpha)
+    alpha = 1 - (1 - on_face) * (1 - neck.alpha) * (1 - cloth.alpha) * (1 - ears.alpha) * (
+        1 - head_hair.alpha
+    )
     gain = _exposure(identity, face, f, canvas)
     behind = surround.background(identity, canvas)
     layer = surround.lenses(identity, canvas)

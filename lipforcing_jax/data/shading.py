@@ -24,7 +24,8 @@ def normals(height: Float32[np.ndarray, "h w"], canvas: Canvas) -> Float32[np.nd
 def light_direction(azimuth: float, elevation: float) -> np.ndarray:
     """Unit vector to a light; azimuth 0 is the camera's side, positive to the right, elevation upwards."""
     return np.array(
-        [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)], np.float32
+        [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), np.cos(azimuth) * np.cos(elevation)],
+        np.float32,
     )
 
 
@@ -83,11 +84,15 @@ def illuminate(
     ambient_color = 0.5 * np.asarray(light.fill_color, np.float32) + 0.3
     diffuse = (
         (1.15 - light.key) * (ambient * sky)[..., None] * ambient_color
-        + 1.5 * light.key * (key * lit * (0.5 + 0.5 * ambient))[..., None] * np.asarray(light.key_color, np.float32)
+        + 1.5
+        * light.key
+        * (key * lit * (0.5 + 0.5 * ambient))[..., None]
+        * np.asarray(light.key_color, np.float32)
         + 1.2 * light.fill * fill[..., None] * np.asarray(light.fill_color, np.float32)
     )
     diffuse = np.stack(
-        [0.45 * diffuse[..., c] + 0.55 * soften(diffuse[..., c], _SCATTER[c], canvas) for c in range(3)], axis=-1
+        [0.45 * diffuse[..., c] + 0.55 * soften(diffuse[..., c], _SCATTER[c], canvas) for c in range(3)],
+        axis=-1,
     )
     power = identity.skin.roughness
     specular = np.zeros_like(diffuse)

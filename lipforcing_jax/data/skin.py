@@ -17,7 +17,9 @@ _DARKER = np.array([-0.55, -0.9, -1.0], np.float32)
 
 def _blood(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     s, skin = identity.shape, identity.skin
-    cheeks = mirrored(canvas, 0.26, 0.56, 0.09, 0.08) + 0.5 * mirrored(canvas, 0.09, s.nose_y + 0.03, 0.03, 0.04)
+    cheeks = mirrored(canvas, 0.26, 0.56, 0.09, 0.08) + 0.5 * mirrored(
+        canvas, 0.09, s.nose_y + 0.03, 0.03, 0.04
+    )
     nose = blob(canvas, 0, s.nose_y, 0.05, 0.05)
     chin = blob(canvas, 0, s.chin_y - 0.08, 0.08, 0.05)
     patch = fractal_noise((identity.noise_seed, 61), canvas.x, canvas.y, 6, 4)
@@ -38,7 +40,9 @@ def _pigment(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     rng = np.random.default_rng([key, 66])
     for _ in range(skin.moles):
         x, y, radius = rng.uniform(-0.36, 0.36), rng.uniform(0.1, 1.0), rng.uniform(0.004, 0.009)
-        total = total + rng.uniform(0.5, 1.4) * smoothstep(1.3, 0.7, np.hypot(canvas.x - x, canvas.y - y) / radius)
+        total = total + rng.uniform(0.5, 1.4) * smoothstep(
+            1.3, 0.7, np.hypot(canvas.x - x, canvas.y - y) / radius
+        )
     return total
 
 
@@ -57,7 +61,10 @@ def lip_color(identity: Identity) -> np.ndarray:
     lips = identity.lips
     skin = np.asarray(identity.skin.color, np.float32)
     natural = skin * np.exp(1.2 * (0.3 + lips.redness) * _REDDER - 0.15)
-    target = np.array([0.36, 0.10, 0.11], np.float32) * (1 - 0.4 * lips.tone) + np.array([0.05, 0.0, 0.02]) * lips.tone
+    target = (
+        np.array([0.36, 0.10, 0.11], np.float32) * (1 - 0.4 * lips.tone)
+        + np.array([0.05, 0.0, 0.02]) * lips.tone
+    )
     make_up = np.clip((lips.redness - 0.5) / 0.45, 0, 1) * 0.65
     mixed = (1 - make_up) * natural + make_up * target
     return (mixed * (0.35 + 0.65 * lips.darkness)).astype(np.float32)
@@ -71,7 +78,9 @@ def albedo(
     tone = _blood(identity, canvas)[..., None] * _REDDER + _pigment(identity, canvas)[..., None] * _DARKER
     skin = np.asarray(identity.skin.color, np.float32) * np.exp(tone)
     shade = np.float32(0.42) * stubble[..., None]
-    skin = skin * (1 - shade) + shade * (0.35 * skin.mean(axis=-1, keepdims=True) * np.array([0.9, 0.95, 1.05]))
+    skin = skin * (1 - shade) + shade * (
+        0.35 * skin.mean(axis=-1, keepdims=True) * np.array([0.9, 0.95, 1.05])
+    )
     upper, lower = vermilion(identity, canvas)
     lip = upper + lower
     wrinkles = value_noise((identity.noise_seed, 71), canvas.x, canvas.y * 0.25, (85, 20))
@@ -85,10 +94,14 @@ def albedo(
     reach = smoothstep(1.13, 0.93, np.abs(canvas.x) / np.float32(lips.half_width))
     line = reach * (0.72 * np.exp(-((off / 0.0065) ** 2)) + 0.22 * np.exp(-((off / 0.017) ** 2)))
     skin = skin * (1 - line[..., None] * np.array([0.80, 0.95, 0.93], np.float32))
-    return (skin * (1 - _nostrils(identity, canvas)[..., None] * np.array([0.82, 0.92, 0.93]))).astype(np.float32), lip
+    return (skin * (1 - _nostrils(identity, canvas)[..., None] * np.array([0.82, 0.92, 0.93]))).astype(
+        np.float32
+    ), lip
 
 
-def fine_relief(identity: Identity, canvas: Canvas, lip: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+def fine_relief(
+    identity: Identity, canvas: Canvas, lip: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w"]:
     """Pores, fine lines and lip creases (face units)."""
     key = identity.noise_seed
     pores = 0.0010 * identity.skin.pores * fractal_noise((key, 81), canvas.x, canvas.y, 55, 3, 0.8)
@@ -100,8 +113,14 @@ def gloss(identity: Identity, canvas: Canvas, lip: Float32[np.ndarray, "h w"]) -
     """Strength of highlights: oily forehead and nose, moist lower lip, patchy elsewhere."""
     s = identity.shape
     oily = 0.45 + 0.8 * blob(canvas, 0, 0.45, 0.05, 0.16) + 0.6 * blob(canvas, 0, 0.08, 0.2, 0.09)
-    oily = oily + 0.5 * mirrored(canvas, 0.24, 0.5, 0.06, 0.05) + 0.4 * blob(canvas, 0, s.chin_y - 0.08, 0.06, 0.04)
+    oily = (
+        oily
+        + 0.5 * mirrored(canvas, 0.24, 0.5, 0.06, 0.05)
+        + 0.4 * blob(canvas, 0, s.chin_y - 0.08, 0.06, 0.04)
+    )
     patch = np.clip(1 + 0.35 * fractal_noise((identity.noise_seed, 83), canvas.x, canvas.y, 40, 3), 0, 2)
     below = smoothstep(0.0, 0.02, canvas.y - lip_line(identity.lips, canvas.x))
     wet = identity.lips.gloss * (0.35 + 0.65 * below)
-    return (0.30 * identity.skin.shine * oily * patch * (1 - lip) + 0.7 * wet * lip * patch).astype(np.float32)
+    return (0.30 * identity.skin.shine * oily * patch * (1 - lip) + 0.7 * wet * lip * patch).astype(
+        np.float32
+    )

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from lipforcing_jax.data.hair import Layer
-from lipforcing_jax.data.head_shape import Canvas, blob, soften
+from lipforcing_jax.data.head_shape import Canvas, soften
 from lipforcing_jax.data.identity import Identity
 from lipforcing_jax.data.noise import fractal_noise, smoothstep, value_noise
 
@@ -34,7 +34,9 @@ def ears(identity: Identity, canvas: Canvas) -> Layer:
     rim = np.exp(-(((radius - 0.8) / 0.16) ** 2)) - 0.9 * blob_polar(side + 0.3, high - 0.1)
     color = np.asarray(identity.skin.color, np.float32) * np.array([1.02, 0.86, 0.84], np.float32)
     color = color * np.clip(0.62 + 0.25 * rim, 0.15, 1.2)[..., None]
-    return Layer(smoothstep(1.04, 0.96, radius).astype(np.float32), color.astype(np.float32), np.zeros_like(radius))
+    return Layer(
+        smoothstep(1.04, 0.96, radius).astype(np.float32), color.astype(np.float32), np.zeros_like(radius)
+    )
 
 
 def blob_polar(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -72,7 +74,12 @@ def background(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w 3
     picture = first + 0.6 * slope[..., None] * (second - first)
     if s.background_kind == 1:
         for _ in range(14):
-            x, y, w, h = rng.uniform(-1.2, 1.2), rng.uniform(-0.8, 2.0), rng.uniform(0.05, 0.5), rng.uniform(0.05, 0.7)
+            x, y, w, h = (
+                rng.uniform(-1.2, 1.2),
+                rng.uniform(-0.8, 2.0),
+                rng.uniform(0.05, 0.5),
+                rng.uniform(0.05, 0.7),
+            )
             box = (np.abs(canvas.x - x) < w) & (np.abs(canvas.y - y) < h)
             tint = second * rng.uniform(0.2, 1.8) * rng.uniform(0.6, 1.4, 3).astype(np.float32)
             picture = np.where(box[..., None], tint, picture)
@@ -108,7 +115,10 @@ def lenses(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w 4"]:
         frame = 0.55 * frame
     streak = value_noise((identity.noise_seed, 99), canvas.x + canvas.y, canvas.y, 4)
     glare = g.glare * np.clip(streak, 0, 1) * smoothstep(1.0, 0.95, radius) * 0.6
-    tone = np.asarray(g.color, np.float32) ** (1 / 2.2) * np.exp(0.25 * value_noise((identity.noise_seed, 100), canvas.x, canvas.y, 20))[..., None]
+    tone = (
+        np.asarray(g.color, np.float32) ** (1 / 2.2)
+        * np.exp(0.25 * value_noise((identity.noise_seed, 100), canvas.x, canvas.y, 20))[..., None]
+    )
     alpha = np.clip(frame + glare * (1 - frame), 0, 0.97)
     color = np.where(frame[..., None] > glare[..., None], tone, np.float32(0.85))
     layer = np.concatenate([np.clip(color, 0, 1), alpha[..., None]], axis=-1).astype(np.float32)
