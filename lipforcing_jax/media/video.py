@@ -251,12 +251,15 @@ def _video_stream(container: av.container.InputContainer, path: Path | str) -> a
     """The video track; attached pictures (covers) do not count."""
     name = container.format.name
     brand = container.metadata.get("major_brand", "").strip()
+    still = f'"{path}" is a still image, not a video; give a video file of the speaker.'
     if name.endswith("_pipe") or name in _STILL_FORMATS or brand in _STILL_BRANDS:
-        raise UserError(f'"{path}" is a still image, not a video; give a video file of the speaker.')
+        raise UserError(still)
     cover = av.stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
         raise UserError(f'"{path}" has no video track; give a video file of the speaker.')
+    if name == "gif" and streams[0].frames == 1:
+        raise UserError(still)
     best = container.streams.best("video")
     return best if best in streams else streams[0]
 
