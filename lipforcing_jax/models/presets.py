@@ -1,0 +1,122 @@
+"""Sizes of the networks: numbers only. A smaller model is a smaller preset, never other code."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """Diffusion transformer (spec network 1.1). Widths in channels, lengths in tokens or frames."""
+
+    dim: int
+    num_heads: int
+    ffn_dim: int
+    num_layers: int
+    text_dim: int = 4096
+    text_len: int = 512
+    audio_dim: int = 10752
+    audio_hidden: int = 32
+    latent_channels: int = 16
+    in_dim: int = 65
+    freq_dim: int = 256
+    patch: tuple[int, int, int] = (1, 2, 2)
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+    @property
+    def audio_projections(self) -> int:
+        """Blocks 2 ... N // 2 hear the sound."""
+        return self.num_layers // 2 - 1
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """What a chunk may see, in latent frames (spec network 6.2). `window` <= 0 is unlimited."""
+
+    chunk: int = 3
+    window: int = 7
+    sink: int = 1
+    dynamic_rope: bool = True
+
+
+@dataclass(frozen=True)
+class TinyVAEConfig:
+    """TAEHV (spec inference 6.7). Stage tuples run from the input side of the encoder or decoder."""
+
+    image_channels: int = 3
+    latent_channels: int = 16
+    patch_size: int = 1
+    encoder_stem: int = 64
+    encoder_widths: tuple[int, ...] = (64, 64, 64)
+    encoder_time_downscale: tuple[bool, ...] = (True, True, False)
+    encoder_space_downscale: tuple[bool, ...] = (True, True, True)
+    decoder_widths: tuple[int, ...] = (256, 128, 64)
+    decoder_tail: int = 64
+    decoder_time_upscale: tuple[bool, ...] = (False, True, True)
+    decoder_space_upscale: tuple[bool, ...] = (True, True, True)
+    blocks: int = 3
+
+    @property
+    def space_factor(self) -> int:
+        return self.patch_size * 2 ** sum(self.encoder_space_downscale)
+
+
+@dataclass(frozen=True)
+class LogMelConfig:
+    """Nano's audio encoder: log-mel bands and a small convolutional network at 25 frames a second."""
+
+    sample_rate: int = 16000
+    fps: int = 25
+    bands: int = 64
+    n_fft: int = 512
+    hops_per_frame: int = 4
+    width: int = 160
+    layers: int = 5
+    look_ahead: int = 5
+    mouth_params: int = 6
+    features: int = 64
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Everything that distinguishes one size of the student from another."""
+
+    name: str
+    face_size: int
+    dit: DiTConfig
+    window: WindowConfig = field(default_factory=WindowConfig)
+    tiny_vae: TinyVAEConfig = field(default_factory=TinyVAEConfig)
+    audio: LogMelConfig | None = None
+    t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
+    summary: str = ""
+
+
+def _wan(name: str, dim: int, heads: int, ffn: int, layers: int, summary: str) -> Preset:
+    return Preset(name, 512, DiTConfig(dim, heads, ffn, layers), summary=summary)
+
+
+PRESETS = {
+    "nano": Preset(
+        "nano",
+        face_size=128,
+        dit=DiTConfig(
+            dim=192, num_heads=6, ffn_dim=512, num_layers=6, text_dim=16, text_len=1,
+            audio_dim=64, audio_hidden=64, freq_dim=64,
+        ),
+        tiny_vae=TinyVAEConfig(
+            patch_size=4, encoder_stem=32, encoder_widths=(48, 64), encoder_time_downscale=(True, True),
+            encoder_space_downscale=(True, False), decoder_widths=(96, 48), decoder_tail=48,
+            decoder_time_upscale=(True, True), decoder_space_upscale=(True, False), blocks=2,
+        ),
+        audio=LogMelConfig(),
+        summary="bundled; trained from scratch on synthetic talkers; any laptop",
+    ),
+    "1.3b": _wan("1.3b", 1536, 12, 8960, 30, "student of the paper; weights must be converted"),
+    "14b": _wan("14b", 5120, 40, 13824, 40, "released student; weights must be converted"),
+}  # fmt: skip
+
+
+def by_name(name: str) -> Preset:
+    """The preset called `name`. Raises KeyError for an unknown one; the caller says which exist."""
+    return PRESETS[name]

@@ -1,0 +1,1 @@
+"""Chunk plan, attention window, key-value cache and the causal chunk sampler."""

@@ -1,0 +1,1 @@
+"""Weight files: reference names to our pytree and back, safetensors."""
