@@ -127,10 +127,11 @@ def decode_blocks(
             continue
         if (frame.format.name, frame.layout.name, frame.rate) != source:  # may change within a file
             source = (frame.format.name, frame.layout.name, frame.rate)
-            resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+            resampler = av.AudioResampler(format="flt", layout=layout, rate=rate)
         frame.pts = None  # samples are counted, gaps in the time stamps are not filled
         for block in resampler.resample(frame):
-            yield np.nan_to_num(block.to_ndarray(), posinf=1.0, neginf=-1.0)
+            samples = block.to_ndarray().reshape(block.samples, -1).T
+            yield np.nan_to_num(samples, posinf=1.0, neginf=-1.0)
 
 
 def cut(blocks: Iterator[np.ndarray], first: int, last: int | None) -> Iterator[np.ndarray]:

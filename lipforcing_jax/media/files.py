@@ -91,6 +91,8 @@ def decode(
         for frame in frames:
             n_frames += 1
             yield frame
+    if n_frames == 0 and n_damaged == 0:
+        raise UserError(f'The {stream.type} track of "{path}" is empty; give a file with content.')
     if n_frames == 0:
         raise UserError(
             f'Nothing in the {stream.type} track of "{path}" can be decoded; '
@@ -103,7 +105,9 @@ def decode(
             "which are used."
         )
     elif n_damaged:
-        warnings.append(f'"{Path(path).name}" is damaged: {n_damaged} unreadable packets were passed over.')
+        warnings.append(
+            f'"{Path(path).name}" is damaged or cut off; what can be read, {end_s:.1f} s, is used.'
+        )
 
 
 def readable_packets(container: av.container.InputContainer) -> Iterator[av.Packet | None]:

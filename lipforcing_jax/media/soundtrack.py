@@ -114,7 +114,8 @@ class EncodedSoundtrack:
         self._source.close()
 
     def _encode(self, samples: np.ndarray) -> None:
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=self._layout)
+        interleaved = np.ascontiguousarray(samples.T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=self._layout)
         frame.sample_rate = self._rate
         frame.time_base, frame.pts = Fraction(1, self._rate), self._n_written
         self._n_written += samples.shape[1]

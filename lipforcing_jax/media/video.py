@@ -288,13 +288,13 @@ def _seek(
         return None
     origin = first.pts * first.time_base
     target = origin + start
+    frames = decode(container, stream, path, warnings)
     try:
         container.seek(math.floor(target / stream.time_base), stream=stream)
-    except FFmpegError:
+        first = next(frames)
+    except (FFmpegError, UserError):
         return None
-    frames = decode(container, stream, path, warnings)
-    first = next(frames, None)
-    if first is None or first.pts is None or first.pts * first.time_base > target:
+    if first.pts is None or first.pts * first.time_base > target:
         return None
     return origin, itertools.chain([first], frames)
 
