@@ -1,0 +1,32 @@
+"""Nano, part 1 of 3: the audio encoder learns the mouth that belongs to a sound.
+
+    lipforcing train --config configs/nano_audio.py --workdir runs/nano
+
+Speech comes from the installed engines (flite, espeak-ng) or the built-in formant synthesiser.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "stage": "audio",
+            "preset": "nano",
+            "seed": 0,
+            "clips": 1600,
+            "heldout_clips": 64,
+            "clip_frames": 129,
+            "workers": 1,
+            "steps": 900,
+            "batch": 32,
+            "frames": 64,
+            "peak_lr": 2e-3,
+            "warmup": 40,
+            "weight_decay": 0.02,
+            "clip_norm": 1.0,
+            "average_decay": 0.995,
+            "phone_weight": 0.01,
+            "save_every": 150,
+        }
+    )

@@ -1,0 +1,53 @@
+"""Short clips kept in one file, from which the autoencoder's training draws random crops."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from tqdm import tqdm
+
+from lipforcing_jax.data.dead_leaves import moving_leaves
+from lipforcing_jax.data.talkers import render_clip
+
+
+def random_mouth(rng: np.random.Generator, frames: int) -> Float32[np.ndarray, "t 6"]:
+    """A smoothly wandering mouth that reaches every corner of the parameters."""
+    knots = rng.random((4, 6))
+    at = np.linspace(0, frames - 1, len(knots))
+    mouth = np.stack([np.interp(np.arange(frames), at, knots[:, j]) for j in range(6)], axis=1)
+    mouth[:, 1] *= rng.random() * 0.9
+    mouth[:, 0] = 0.8 * mouth[:, 1]
+    mouth[:, 2] = 0.5 + 0.4 * (mouth[:, 2] - 0.5)
+    return mouth.astype(np.float32)
+
+
+def build(path: Path, clips: int, frames: int, size: int, leaves: float = 0.3) -> UInt8[np.ndarray, "n t size size 3"]:
+    """Loads the pool, drawing it first if the file is not there. A share of `leaves` clips are dead leaves."""
+    if not path.exists():
+        drawn = np.empty((clips, frames, size, size, 3), np.uint8)
+        for i in tqdm(range(clips), desc="pictures"):
+            rng = np.random.default_rng([i, 0x9001])
+            if rng.random() < leaves:
+                drawn[i] = moving_leaves(rng, frames, size)
+            else:
+                drawn[i] = render_clip(i, i, random_mouth(rng, frames), size=size, camera_seed=i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".partial").open("wb") as file:
+            np.save(file, drawn)
+        path.with_suffix(".partial").replace(path)
+    return np.load(path, mmap_mode="r")
+
+
+def crops(pool, rng: np.random.Generator, batch: int, frames: int, crop: int) -> Float32[np.ndarray, "b t crop crop 3"]:
+    """Random windows in space and time, mirrored and colour-shifted at random, in [0, 1]."""
+    count, length, size = pool.shape[:3]
+    out = np.empty((batch, frames, crop, crop, 3), np.float32)
+    for b in range(batch):
+        i, t = rng.integers(count), rng.integers(length - frames + 1)
+        y, x = rng.integers(size - crop + 1, size=2)
+        clip = pool[i, t : t + frames, y : y + crop, x : x + crop].astype(np.float32) / 255
+        if rng.random() < 0.3:  # A stream begins with copies of its first frame.
+            clip[:3] = clip[3]
+        clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
+        out[b] = np.clip(clip * rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3) + rng.uniform(-0.05, 0.05), 0, 1)
+    return out

@@ -1,0 +1,1 @@
+"""The host loop: batches, checkpoints, metrics, and a clean stop."""

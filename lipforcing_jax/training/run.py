@@ -1,0 +1,46 @@
+"""Finds the stage that an experiment file describes and runs it."""
+
+import importlib.util
+from pathlib import Path
+
+import ml_collections
+
+from lipforcing_jax.errors import UserError
+
+STAGES = ("audio", "tiny_vae", "diffusion_forcing")
+
+
+def load_config(path: Path, overrides: list[str]) -> ml_collections.ConfigDict:
+    """The experiment file's `get_config()`, with `key=value` overrides; unknown keys are refused.
+
+    Raises:
+      UserError: no such file, or an override names no field or does not fit its type.
+    """
+    if not path.is_file():
+        raise UserError(f"Experiment file not found: {path}; see configs/ for those that come with the project.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name not in config.keys():  # noqa: SIM118
+            raise UserError(f"{path.name} has no field {name!r}; its fields are {', '.join(sorted(config.keys()))}.")
+        try:
+            config[name] = type(config[name])(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{name}={value} does not fit {path.name}: {error}.") from error
+    return config
+
+
+def run(config: ml_collections.ConfigDict, workdir: Path) -> Path:
+    """Runs one stage; returns the file with its weights."""
+    if config.stage == "audio":
+        from lipforcing_jax.training import audio_encoder as stage
+    elif config.stage == "tiny_vae":
+        from lipforcing_jax.training import tiny_vae as stage
+    elif config.stage == "diffusion_forcing":
+        from lipforcing_jax.training import student as stage
+    else:
+        raise UserError(f"Unknown stage {config.stage!r}; the stages are {', '.join(STAGES)}.")
+    return stage.train(config, workdir)

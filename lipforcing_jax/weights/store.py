@@ -1,0 +1,62 @@
+"""Our parameter pytrees as safetensors: one file per network, strict in both directions."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from lipforcing_jax.errors import UserError
+
+
+def save_module(path: Path, module: nnx.Module, dtype=np.float32, metadata: dict[str, str] | None = None) -> Path:
+    """Writes all parameters under their dotted paths; the file appears whole or not at all."""
+    flat = nnx.to_flat_state(nnx.state(module, nnx.Param))
+    tensors = {".".join(map(str, p)): np.ascontiguousarray(np.asarray(leaf[...]).astype(dtype)) for p, leaf in flat}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata=metadata)
+    partial.replace(path)
+    return path
+
+
+def load_module(path: Path, make) -> nnx.Module:
+    """Rebuilds the module that `make()` declares with the parameters in `path`, in float32.
+
+    Raises:
+      UserError: the file is missing, damaged, or does not hold exactly the parameters of the module.
+    """
+    abstract = nnx.eval_shape(make)
+    graphdef, shapes = nnx.split(abstract)
+    expected = {".".join(map(str, p)): (p, leaf) for p, leaf in nnx.to_flat_state(shapes)}
+    if not path.is_file():
+        raise UserError(f"Weights not found: {path} (give a folder with the preset's weights by --weights).")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"Weights are damaged: {path} ({error}); install the package or convert them again.") from error
+    wrong = sorted(tensors.keys() ^ expected.keys())
+    wrong += [n for n in expected if n in tensors and tensors[n].shape != expected[n][1].shape]
+    if wrong:
+        raise UserError(f"Weights in {path} do not fit this preset: {len(wrong)} tensors differ, first {wrong[0]}.")
+    flat = {p: leaf.replace(jnp.asarray(tensors[n], jnp.float32)) for n, (p, leaf) in expected.items()}
+    return nnx.merge(graphdef, nnx.from_flat_state(flat))
+
+
+def sha256(paths: list[Path]) -> str:
+    """One digest over the given files in order; the run's record names its weights by it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The facts stored beside the tensors."""
+    with safe_open(path, framework="numpy") as file:
+        return json.loads(json.dumps(file.metadata() or {}))
