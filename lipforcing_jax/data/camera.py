@@ -1,6 +1,8 @@
-"""The camera and the codec: softness, sharpening, sensor noise, white balance and block compression per frame.
+"""The camera and the codec: softness, sharpening, sensor noise, white balance and block compression per
+frame.
 
-Everything is local in the picture and seeded, so two clips that differ only in the mouth still differ only there.
+Everything is local in the picture and seeded, so two clips that differ only in the mouth still differ only
+there.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def sample_camera(seed: int) -> Camera:
         seed=int(seed),
         blur=float(rng.uniform(0.15, 1.3) ** 1.2),
         sharpen=float(rng.uniform(0.2, 0.9)) if rng.random() < 0.35 else 0.0,
-        noise=float(rng.uniform(0.0, 1.0) ** 2 * 0.030),
+        noise=float(rng.uniform(0.0, 1.0) ** 2.5 * 0.022),
         noise_size=float(rng.uniform(0.0, 1.0)),
         gamma=float(np.exp(rng.normal(0, 0.08))),
         balance=(float(red), float(green), float(blue)),
@@ -61,9 +63,10 @@ class Sensor:
     noise: Float32[np.ndarray, "h2 w2 3"] | None
 
 
-def make_sensor(camera: Camera, height: int, width: int) -> Sensor:
-    """Precomputes what every frame of that size shares."""
-    scale = height / 128.0
+def make_sensor(camera: Camera, height: int, width: int, scale: float) -> Sensor:
+    """Precomputes what every frame of that size shares; `scale` is the aligned crop's size over 128
+    pixels.
+    """
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     fall = 1.0 - np.float32(camera.vignette) * (x * x + y * y) / 2
@@ -75,7 +78,7 @@ def make_sensor(camera: Camera, height: int, width: int) -> Sensor:
         noise = 0.75 * noise.mean(axis=-1, keepdims=True) * np.float32(1.7) + 0.5 * noise
         sigma = camera.noise_size * scale
         if sigma > 0.3:
-            noise = cv2.GaussianBlur(noise, (0, 0), sigma) * np.float32(1 + 2.0 * sigma)
+            noise = cv2.GaussianBlur(noise, (0, 0), sigma) * np.float32(1 + 1.0 * sigma)
     return Sensor(camera, scale, np.ascontiguousarray(gain), noise)
 
 

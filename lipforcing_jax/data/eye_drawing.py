@@ -22,7 +22,8 @@ def paint_eye(
 ) -> Float32[np.ndarray, "h w 3"]:
     """Draws one eye over `face` at expression-space positions (x, y).
 
-    `colors` rows: sclera, iris, pupil, lash. `blink` 0 is open, 1 closed; `gaze` is the iris's offset in face units.
+    `colors` rows: sclera, iris, pupil, lash. `blink` 0 is open, 1 closed; `gaze` is the iris's offset in
+    face units.
     """
     eyes, shape = identity.eyes, identity.shape
     sign = 1.0 if right else -1.0
@@ -44,7 +45,7 @@ def paint_eye(
         eyes.iris_radius
     )
     sclera, iris, pupil, lash = colors
-    shade = (0.50 + 0.50 * smoothstep(0.0, 0.022, y - top)) * (0.72 + 0.28 * inside)
+    shade = (0.42 + 0.58 * smoothstep(0.0, 0.024, y - top)) * (0.72 + 0.28 * inside)
     ball = sclera * shade[..., None]
     edge = soft / np.float32(eyes.iris_radius)
     in_iris = smoothstep(1 + edge, 1 - edge, distance)[..., None]
@@ -58,7 +59,7 @@ def paint_eye(
     ball = ball + (0.75 * spark)[..., None] * (1.0 - ball)
     out = face + cover[..., None] * (ball - face)
     reach = smoothstep(1.12, 0.85, np.abs(u))
-    thick = np.float32(0.0045 + 0.004 * eyes.lashes)
+    thick = np.float32(0.006 + 0.005 * eyes.lashes)
     upper = 0.85 * np.exp(-(((y - top + 0.3 * thick) / max(thick, 0.8 * pixel)) ** 2)) * reach
     lower = 0.28 * np.exp(-(((y - low) / max(0.006, 0.8 * pixel)) ** 2)) * reach
     dark = np.clip(upper * (0.45 + 0.5 * eyes.lashes) + lower, 0, 0.92)

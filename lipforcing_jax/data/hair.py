@@ -28,14 +28,22 @@ def strands(key: tuple[int, ...], along: np.ndarray, across: np.ndarray, density
     coarse = value_noise((*key, 0), across, along, (density * 0.3, 3))
     middle = value_noise((*key, 1), across, along, (density, 6))
     fine = value_noise((*key, 2), across, along, (density * 2.6, 12))
-    return (0.6 * coarse + 0.6 * middle + 0.5 * fine).astype(np.float32)
+    return (0.45 * coarse + 0.6 * middle + 0.6 * fine).astype(np.float32)
+
+
+def bristles(key: tuple[int, ...], along: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Short hairs of a beard: fine, with no long locks; about unit variance."""
+    coarse = value_noise((*key, 0), across, along, (34, 16))
+    middle = value_noise((*key, 1), across, along, (75, 30))
+    fine = value_noise((*key, 2), across, along, (150, 50))
+    return (0.4 * coarse + 0.6 * middle + 0.7 * fine).astype(np.float32)
 
 
 def head_hair(identity: Identity, canvas: Canvas, f: np.ndarray, angle: np.ndarray) -> Layer:
     """Hair around the face (or a cap); alpha is 0 everywhere for a bald head."""
     hair = identity.hair
     key = (identity.noise_seed, 31)
-    edge = fractal_noise((*key, 9), canvas.x, canvas.y, 14, 3) * 0.022
+    edge = 0.010 * fractal_noise((*key, 9), canvas.x * 1.6, canvas.y * 0.5, 14, 4, 0.8)
     if hair.style == BALD:
         zero = np.zeros_like(f)
         return Layer(zero, np.zeros((*f.shape, 3), np.float32), zero)
@@ -80,10 +88,10 @@ def _beard_region(identity: Identity, canvas: Canvas) -> tuple[np.ndarray, np.nd
     """Where beard, moustache and goatee may grow, each in [0, 1]; the lips stay free."""
     shape, lips = identity.shape, identity.lips
     side = np.abs(canvas.x)
-    wobble = 0.018 * fractal_noise((identity.noise_seed, 41), canvas.x, canvas.y, 12, 3)
+    wobble = 0.010 * fractal_noise((identity.noise_seed, 41), canvas.x, canvas.y, 12, 4, 0.8)
     # The upper border of the beard falls from the sideburn to the corner of the mouth.
     border = 0.82 - 0.55 * np.clip((side - 0.17) / 0.25, 0, 1) ** 1.4
-    cheek = smoothstep(-0.03, 0.04, canvas.y - border + wobble)
+    cheek = smoothstep(-0.05, 0.06, canvas.y - border + wobble)
     up = lip_line(lips, canvas.x) - canvas.y
     free_above = smoothstep(0.000, 0.016, up - upper_height(lips, canvas.x) + 0.3 * wobble)
     below_lip = smoothstep(
@@ -91,9 +99,9 @@ def _beard_region(identity: Identity, canvas: Canvas) -> tuple[np.ndarray, np.nd
     )
     soul = 1 - 0.75 * mirrored(canvas, 0.055, lips.y + lips.lower + 0.035, 0.03, 0.02)
     beard = np.maximum(cheek * (side > lips.half_width + 0.01), cheek * below_lip * soul)
-    beard = np.maximum(beard * (canvas.y > lips.y - 0.2), 0)
-    arch = smoothstep(0.185 + wobble, 0.15 + wobble, side + 0.3 * np.clip(canvas.y - lips.y, 0, 1))
-    moustache = arch * free_above * smoothstep(0.615, 0.66, canvas.y + wobble) * (up > -0.09)
+    beard = beard * smoothstep(0.36, 0.60, canvas.y)
+    arch = smoothstep(0.20 + wobble, 0.13 + wobble, side + 0.3 * np.clip(canvas.y - lips.y, 0, 1))
+    moustache = arch * free_above * smoothstep(0.635, 0.70, canvas.y + wobble + 0.25 * side) * (up > -0.09)
     moustache *= 1 - 0.5 * blob(canvas, 0, 0.68, 0.014, 0.03)
     drop = smoothstep(0.20, 0.15, side + wobble) * (1 - smoothstep(0.0, 0.02, up + 0.02))
     goatee = smoothstep(0.155, 0.11, side + wobble - 0.35 * np.clip(0.9 - canvas.y, 0, 0.2))
@@ -110,16 +118,16 @@ def beard(identity: Identity, canvas: Canvas, f: np.ndarray) -> tuple[Layer, Flo
     zone = np.maximum(np.maximum(full * hair.beard, moustache * hair.moustache), goatee * hair.goatee)
     zone = zone * smoothstep(1.10, 1.0, f)
     lean = canvas.x * 0.9 + 0.35 * np.sign(canvas.x) * (canvas.y - 0.7)
-    streak = strands(key, canvas.y, lean, 75)
-    thick = 0.15 * fractal_noise((*key, 7), canvas.x, canvas.y, 18, 2)
-    alpha = smoothstep(0.15, 0.75, zone * (0.85 + 0.16 * streak + thick))
+    streak = bristles(key, canvas.y, lean)
+    thick = 0.10 * fractal_noise((*key, 7), canvas.x, canvas.y, 10, 4, 0.7)
+    alpha = 0.95 * smoothstep(0.05, 0.58, zone * (0.85 + 0.13 * streak + thick))
     dark = 0.75 * np.asarray(hair.color, np.float32) / (1 + 0.6 * hair.grey)
-    white = np.clip(0.45 + 0.5 * streak + 0.8 * (canvas.y - 0.95), 0, 1) * hair.beard_grey
-    color = dark * np.exp(0.45 * streak)[..., None]
+    white = np.clip(0.35 + 0.4 * streak + 1.6 * (canvas.y - 0.95), 0, 1) * hair.beard_grey
+    color = dark * np.exp(0.32 * streak)[..., None]
     color = color + white[..., None] * (np.float32(0.42) - color)
     dots = np.clip(0.55 + 0.45 * value_noise((*key, 8), canvas.x, canvas.y, 150), 0, 1)
     stubble = hair.stubble * region * dots * smoothstep(1.08, 1.0, f)
-    relief = 0.007 * streak * alpha + 0.016 * alpha
+    relief = 0.004 * streak * alpha + 0.016 * alpha
     return Layer(alpha.astype(np.float32), color, relief.astype(np.float32)), stubble.astype(np.float32)
 
 

@@ -53,15 +53,16 @@ def outline(
     """Polar description of the face's outline.
 
     Returns:
-      (f, angle): f is 1 on the outline, 0 at the middle of the face; angle is 0 at the chin and pi at the crown.
+      (f, angle): f is 1 on the outline, 0 at the middle of the face; angle is 0 at the chin and pi at the
+      crown.
     """
     s = identity.shape
     points = [
         (0.0, s.chin_y),
         (0.085 * s.chin_width, s.chin_y - 0.012),
-        (0.20 * s.chin_width * s.jaw, s.chin_y - 0.075),
-        (0.315 * s.jaw, 0.92 + 0.5 * (s.chin_y - 1.055)),
-        (0.385 * s.jaw, 0.80),
+        (0.225 * s.chin_width * s.jaw, s.chin_y - 0.078),
+        (0.325 * s.jaw, 0.94 + 0.6 * (s.chin_y - 1.085)),
+        (0.392 * s.jaw, 0.80),
         (0.430 * s.width, 0.62),
         (0.455 * s.width, 0.40),
         (0.455 * s.width, 0.18),
@@ -82,14 +83,14 @@ def outline(
     return np.hypot(x, below) / radius, angle
 
 
-def lip_line(lips: Lips, x: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+def lip_line(lips: Lips, x: Float32[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
     """Height of the line where the closed lips touch, at portrait position x."""
     r = x / np.float32(lips.half_width)
     wave = 0.006 * np.exp(-((r / 0.28) ** 2)) - 0.004 * np.exp(-(((np.abs(r) - 0.45) / 0.25) ** 2))
     return np.float32(lips.y) + wave - np.float32(lips.smile) * np.minimum(r * r, 1.6)
 
 
-def upper_height(lips: Lips, x: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+def upper_height(lips: Lips, x: Float32[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
     """Height of the upper lip's red part at x (0 outside the corners)."""
     r = np.minimum(np.abs(x) / np.float32(lips.half_width), 1.0)
     arch = (1.0 - r**1.7) ** 0.85
@@ -97,7 +98,7 @@ def upper_height(lips: Lips, x: Float32[np.ndarray, "..."]) -> Float32[np.ndarra
     return np.float32(lips.upper) * arch * bow
 
 
-def lower_height(lips: Lips, x: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+def lower_height(lips: Lips, x: Float32[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
     """Height of the lower lip's red part at x (0 outside the corners)."""
     r = np.minimum(np.abs(x) / np.float32(lips.half_width), 1.0)
     return np.float32(lips.lower) * (1.0 - r**2.2) ** 0.8
@@ -122,13 +123,13 @@ def _nose(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     tip = np.float32(s.nose_y)
     ramp = np.clip((canvas.y - 0.30) / (tip - 0.30), 0, 1)
     under = smoothstep(tip + 0.075, tip + 0.01, canvas.y)
-    ridge = (0.018 + 0.075 * ramp**1.3) * under * smoothstep(0.24, 0.38, canvas.y)
+    ridge = (0.024 + 0.085 * ramp**1.3) * under * smoothstep(0.24, 0.38, canvas.y)
     across = np.exp(-((canvas.x / ((0.036 + 0.032 * ramp) * s.nose_width)) ** 2))
-    wing = 0.082 * s.nose_width
+    wing = 0.094 * s.nose_width
     return np.float32(s.nose_height) * (
         ridge * across
-        + 0.050 * blob(canvas, 0, tip, 0.042 * s.nose_width, 0.034)
-        + 0.046 * mirrored(canvas, wing, tip + 0.028, 0.026, 0.028)
+        + 0.060 * blob(canvas, 0, tip, 0.044 * s.nose_width, 0.036)
+        + 0.055 * mirrored(canvas, wing, tip + 0.026, 0.028, 0.030)
         + 0.014 * blob(canvas, 0, tip + 0.065, 0.014, 0.03)
     )
 
@@ -188,10 +189,10 @@ def height_field(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w
         + _folds(identity, canvas)
         + _mouth_relief(identity, canvas)
         + 0.022 * s.brow_ridge * mirrored(canvas, 0.17, 0.275, 0.10, 0.035)
-        - 0.050 * mirrored(canvas, s.eye_x - 0.01, s.eye_y, 0.095, 0.052)
-        - 0.020 * mirrored(canvas, 0.085, s.eye_y - 0.02, 0.03, 0.05)
+        - 0.064 * mirrored(canvas, s.eye_x - 0.01, s.eye_y, 0.095, 0.052)
+        - 0.026 * mirrored(canvas, 0.085, s.eye_y - 0.02, 0.03, 0.05)
         + 0.034 * mirrored(canvas, s.eye_x, s.eye_y, 0.062, 0.046)
-        + 0.030 * s.cheek * mirrored(canvas, 0.25, 0.54, 0.09, 0.09)
+        + 0.036 * s.cheek * mirrored(canvas, 0.25, 0.53, 0.085, 0.08)
         - 0.025 * (1.4 - s.cheek) * mirrored(canvas, 0.27, 0.72, 0.07, 0.09)
         + 0.005 * value_noise((identity.noise_seed, 22), canvas.x, canvas.y, 7)
     )

@@ -1,9 +1,9 @@
 """Who a synthetic talker is: one frozen record of numbers per identity, drawn from a seed.
 
-Lengths are in face units: the aligned crop is 1 unit wide and 4/3 units high (420 x 560 pixels in the reference),
-x runs from -0.5 to 0.5 to the right, y from 0 at the top downwards. Angles are radians, colours linear RGB.
-Proportions are spread around those of ordinary faces after the alignment of spec inference 2.2 (brows at y = 0.27,
-nose tip near 0.55, mouth near 0.79, chin near 1.06).
+Lengths are in face units: the aligned crop is 1 unit wide and 4/3 units high (420 x 560 pixels in the
+reference), x runs from -0.5 to 0.5 to the right, y from 0 at the top downwards. Angles are radians, colours
+linear RGB. Proportions are spread around those of ordinary faces after the alignment of spec inference 2.2
+(brows at y = 0.27, nose tip near 0.55, mouth near 0.79, chin near 1.06).
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 
 from lipforcing_jax.errors import UserError
 
-SPLITS = ("train", "held_out")
-"""Names of the disjoint identity pools; the name is part of the random key, so pools never share an identity."""
+SPLITS = ("train", "heldout")
+"""Names of the disjoint identity pools; the name is part of the random key, so pools never share an
+identity.
+"""
 
 _SKIN_ANCHORS = (
     np.array(
@@ -229,8 +231,8 @@ class Identity:
 def sample_identity(seed: int, split: str = "train") -> Identity:
     """Draws the talker number `seed` (>= 0) of a pool.
 
-    The same arguments give the same record everywhere. Pools of different `split` share no identity, because the
-    name is mixed into the random key.
+    The same arguments give the same record everywhere. Pools of different `split` share no identity, because
+    the name is mixed into the random key.
 
     Raises:
       UserError: `split` is not one of SPLITS, or `seed` is negative.
@@ -280,8 +282,8 @@ def _triple(values: np.ndarray) -> tuple[float, float, float]:
 def _random_color(
     rng: np.random.Generator, low: float = 0.02, high: float = 0.75
 ) -> tuple[float, float, float]:
-    value = low + (high - low) * rng.random() ** 1.5
-    tint = 1 + rng.normal(0, 0.25 + 0.3 * rng.random(), 3)
+    value = low + (high - low) * rng.random() ** 2.5
+    tint = 1 + rng.normal(0, 0.06 + 0.45 * rng.random() ** 3, 3)
     return _triple(value * np.clip(tint, 0.2, 2.0))
 
 
@@ -289,7 +291,7 @@ def _sample_shape(rng: np.random.Generator, feminine: float, age: float) -> Head
     return HeadShape(
         width=_normal(rng, 1.0, 0.045),
         jaw=_normal(rng, 1.03 - 0.08 * feminine, 0.06),
-        chin_y=_normal(rng, 1.055, 0.03),
+        chin_y=_normal(rng, 1.085, 0.036),
         chin_width=_normal(rng, 1.0, 0.12),
         depth=_normal(rng, 0.46, 0.04),
         forehead=_normal(rng, 1.0, 0.06),
@@ -312,14 +314,14 @@ def _sample_lips(rng: np.random.Generator, feminine: float, age: float, tone: fl
     fullness = float(np.clip(rng.normal(1.0 + 0.15 * feminine + 0.25 * tone - 0.4 * age, 0.2), 0.45, 1.6))
     lipstick = rng.random() < 0.35 * feminine
     return Lips(
-        y=_normal(rng, 0.782, 0.017),
-        half_width=_normal(rng, 0.166, 0.014),
-        upper=0.036 * fullness * _normal(rng, 1, 0.15),
-        lower=0.050 * fullness * _normal(rng, 1, 0.15),
+        y=_normal(rng, 0.790, 0.018),
+        half_width=_normal(rng, 0.171, 0.014),
+        upper=0.040 * fullness * _normal(rng, 1, 0.15),
+        lower=0.058 * fullness * _normal(rng, 1, 0.15),
         bow=float(rng.uniform(0.05, 0.35)),
         smile=_normal(rng, 0.0, 0.010),
         tone=float(rng.uniform(0, 1)),
-        redness=float(rng.uniform(0.5, 0.95)) if lipstick else float(rng.uniform(0.05, 0.5)),
+        redness=float(rng.uniform(0.5, 0.95)) if lipstick else float(rng.uniform(0.1, 0.6)),
         darkness=float(rng.uniform(0.5, 0.9)) if lipstick else float(rng.uniform(0.6, 1.0)),
         gloss=float(rng.uniform(0.0, 1.0) ** 1.5),
         edge=float(rng.uniform(0.004, 0.012)) if lipstick else float(rng.uniform(0.007, 0.020)),
@@ -329,17 +331,17 @@ def _sample_lips(rng: np.random.Generator, feminine: float, age: float, tone: fl
 
 def _sample_articulation(rng: np.random.Generator) -> Articulation:
     return Articulation(
-        gap=0.165 * float(rng.uniform(0.78, 1.22)),
+        gap=0.19 * float(rng.uniform(0.78, 1.22)),
         jaw=0.12 * float(rng.uniform(0.7, 1.2)),
         upper_share=float(rng.uniform(0.12, 0.32)),
         widen=float(rng.uniform(0.10, 0.22)),
         pucker=float(rng.uniform(0.22, 0.36)),
         skew=_normal(rng, 0.0, 0.010),
-        teeth_length=float(rng.uniform(0.030, 0.062)),
+        teeth_length=float(rng.uniform(0.040, 0.080)),
         teeth_width=float(rng.uniform(0.034, 0.043)),
         teeth_tone=float(rng.uniform(0, 1)),
         teeth_gaps=float(rng.uniform(0.05, 0.5)),
-        lower_teeth=float(np.clip(rng.normal(0.35, 0.4), 0, 1)),
+        lower_teeth=float(np.clip(rng.normal(0.45, 0.45), 0, 1.2)),
         cavity=float(rng.uniform(0, 1)),
         tongue=float(rng.uniform(0, 1)),
     )
@@ -349,11 +351,11 @@ def _sample_skin(rng: np.random.Generator, tone: float, age: float) -> Skin:
     color = _blend(_SKIN_ANCHORS, tone) * (1 + rng.normal(0, 0.05, 3)) * rng.uniform(0.85, 1.1)
     return Skin(
         color=_triple(color),
-        blotch=float(rng.uniform(0.04, 0.16)),
+        blotch=float(rng.uniform(0.02, 0.09)),
         pores=float(rng.uniform(0.2, 1.0) * (0.6 + 0.6 * age)),
         freckles=float(rng.uniform(0.2, 1.0)) if rng.random() < 0.2 else 0.0,
         moles=int(rng.poisson(1.2)),
-        blush=float(rng.uniform(0.0, 0.35) * (1.2 - tone)),
+        blush=float(rng.uniform(0.0, 0.22) * (1.2 - tone)),
         shine=float(rng.uniform(0.1, 1.0) ** 1.3),
         roughness=float(rng.uniform(8, 40)),
         eye_bags=float(rng.uniform(0.0, 0.6) + 0.4 * age),
@@ -364,7 +366,7 @@ def _sample_eyes(rng: np.random.Generator, feminine: float, tone: float) -> Eyes
     iris = _IRIS_ANCHORS[min(int(rng.random() * (5.99 - 5 * tone)), 4)] * rng.uniform(0.7, 1.2)
     return Eyes(
         width=_normal(rng, 0.088, 0.005),
-        open=float(rng.uniform(0.024, 0.040)),
+        open=float(rng.uniform(0.028, 0.046)),
         tilt=_normal(rng, 0.004, 0.005),
         lower_lid=float(rng.uniform(0.012, 0.021)),
         iris=_triple(iris**2.2),
@@ -373,7 +375,7 @@ def _sample_eyes(rng: np.random.Generator, feminine: float, tone: float) -> Eyes
         crease=float(rng.uniform(0.0, 1.0)),
         brow_thickness=float(np.clip(0.030 - 0.011 * feminine + rng.normal(0, 0.004), 0.010, 0.042)),
         brow_arch=float(rng.uniform(0.01, 0.04)),
-        brow_density=float(rng.uniform(0.45, 1.0)),
+        brow_density=float(rng.uniform(0.6, 1.1)),
     )
 
 
@@ -421,17 +423,17 @@ def _sample_light(rng: np.random.Generator, tone: float) -> Light:
     warmth = rng.normal(0, 0.10)
     second = rng.normal(0, 0.14)
     return Light(
-        azimuth=float(rng.uniform(-1.25, 1.25)),
-        elevation=float(rng.uniform(-0.05, 0.95)),
-        key=float(rng.uniform(0.25, 1.0)),
+        azimuth=float(np.clip(rng.normal(0, 0.7), -1.35, 1.35)),
+        elevation=float(rng.uniform(0.05, 1.0)),
+        key=float(rng.uniform(0.4, 1.05)),
         key_color=_triple(0.7 * np.array([1 + warmth, 1.0, 1 - warmth])),
         fill=float(rng.uniform(0.0, 0.45)),
         fill_color=_triple(0.7 * np.array([1 + second, 1 + 0.3 * rng.normal(0, 0.1), 1 - second])),
         ambient_up=float(rng.uniform(0.1, 0.7)),
         shadow=float(rng.uniform(0.2, 0.9)),
-        exposure=float(np.clip(rng.normal(0.56 - 0.20 * tone, 0.075), 0.22, 0.72)),
-        contrast=float(rng.uniform(0.85, 1.25)),
-        saturation=float(rng.uniform(0.7, 1.3)),
+        exposure=float(np.clip(rng.normal(0.60 - 0.24 * tone, 0.07), 0.22, 0.74)),
+        contrast=float(rng.uniform(0.95, 1.35)),
+        saturation=float(rng.uniform(0.7, 1.1)),
     )
 
 

@@ -1,4 +1,6 @@
-"""Movement that has nothing to do with speech: head pose, blinks, gaze, brows, tracker jitter and light flicker."""
+"""Movement that has nothing to do with speech: head pose, blinks, gaze, brows, tracker jitter and light
+flicker.
+"""
 
 from __future__ import annotations
 
@@ -13,26 +15,29 @@ from scipy.ndimage import gaussian_filter1d
 class Motion:
     """Tracks of one value per frame.
 
-    yaw, pitch, roll in radians (yaw > 0 turns the nose to the right of the picture); shift_x, shift_y in face units
-    (scenes only); blink in [0, 1]; gaze_x, gaze_y in face units; brow in [-1, 1]; jitter_x, jitter_y in face units,
-    jitter_scale relative and jitter_roll in radians are what remains after a tracker's alignment; light is a
-    brightness factor near 1.
+    yaw, pitch, roll in radians (yaw > 0 turns the nose to the right of the picture); shift_x, shift_y in
+    face units (scenes only); blink in [0, 1]; gaze_x, gaze_y in face units; brow in [-1, 1]; jitter_x,
+    jitter_y in face units, jitter_scale relative and jitter_roll in radians are what remains after a
+    tracker's alignment; light is a brightness factor near 1; smear_x, smear_y are the spread (face units) of
+    motion blur.
     """
 
-    yaw: Float32[np.ndarray, "t"]
-    pitch: Float32[np.ndarray, "t"]
-    roll: Float32[np.ndarray, "t"]
-    shift_x: Float32[np.ndarray, "t"]
-    shift_y: Float32[np.ndarray, "t"]
-    blink: Float32[np.ndarray, "t"]
-    gaze_x: Float32[np.ndarray, "t"]
-    gaze_y: Float32[np.ndarray, "t"]
-    brow: Float32[np.ndarray, "t"]
-    jitter_x: Float32[np.ndarray, "t"]
-    jitter_y: Float32[np.ndarray, "t"]
-    jitter_scale: Float32[np.ndarray, "t"]
-    jitter_roll: Float32[np.ndarray, "t"]
-    light: Float32[np.ndarray, "t"]
+    yaw: Float32[np.ndarray, t]
+    pitch: Float32[np.ndarray, t]
+    roll: Float32[np.ndarray, t]
+    shift_x: Float32[np.ndarray, t]
+    shift_y: Float32[np.ndarray, t]
+    blink: Float32[np.ndarray, t]
+    gaze_x: Float32[np.ndarray, t]
+    gaze_y: Float32[np.ndarray, t]
+    brow: Float32[np.ndarray, t]
+    jitter_x: Float32[np.ndarray, t]
+    jitter_y: Float32[np.ndarray, t]
+    jitter_scale: Float32[np.ndarray, t]
+    jitter_roll: Float32[np.ndarray, t]
+    light: Float32[np.ndarray, t]
+    smear_x: Float32[np.ndarray, t]
+    smear_y: Float32[np.ndarray, t]
 
     @property
     def frames(self) -> int:
@@ -83,6 +88,12 @@ def _gaze(rng: np.random.Generator, frames: int, fps: float) -> tuple[np.ndarray
     return np.clip(x, -0.025, 0.025), np.clip(y, -0.012, 0.012)
 
 
+def _smear(rng: np.random.Generator, frames: int, fps: float) -> np.ndarray:
+    """Bursts of motion blur: most frames are sharp."""
+    burst = np.clip(_smooth(rng, frames, 0.12, fps, 1.0) - 1.2, 0, 2)
+    return rng.uniform(0, 1) ** 2 * 0.025 * burst
+
+
 def sample_motion(seed: int, frames: int, fps: float = 25.0) -> Motion:
     """Random movement for `frames` frames; independent of any speech."""
     rng = np.random.default_rng([int(seed), 5501])
@@ -98,22 +109,24 @@ def sample_motion(seed: int, frames: int, fps: float = 25.0) -> Motion:
         )
 
     gaze_x, gaze_y = _gaze(rng, frames, fps)
-    tracks = dict(
-        yaw=pose(0.10, 0.03),
-        pitch=pose(0.06, 0.03),
-        roll=pose(0.05, 0.02),
-        shift_x=pose(0.05, 0.01),
-        shift_y=pose(0.03, 0.01),
-        blink=_blinks(rng, frames, fps),
-        gaze_x=gaze_x,
-        gaze_y=gaze_y,
-        brow=np.clip(_smooth(rng, frames, 0.3, fps, 0.4), -1, 1),
-        jitter_x=jitter(0.007) + rng.normal(0, 0.008),
-        jitter_y=jitter(0.008) + rng.normal(0, 0.012),
-        jitter_scale=jitter(0.008) + rng.normal(0, 0.012),
-        jitter_roll=jitter(0.008) + rng.normal(0, 0.012),
-        light=1
-        + _smooth(rng, frames, 0.5, fps, 0.015 * rng.random())
-        + rng.normal(0, 0.003 * rng.random(), frames),
-    )
+    flicker = _smooth(rng, frames, 0.5, fps, 0.015 * rng.random())
+    flicker = flicker + rng.normal(0, 0.003 * rng.random(), frames)
+    tracks = {
+        "yaw": pose(0.10, 0.03),
+        "pitch": pose(0.06, 0.03),
+        "roll": pose(0.05, 0.02),
+        "shift_x": pose(0.05, 0.01),
+        "shift_y": pose(0.03, 0.01),
+        "blink": _blinks(rng, frames, fps),
+        "gaze_x": gaze_x,
+        "gaze_y": gaze_y,
+        "brow": np.clip(_smooth(rng, frames, 0.3, fps, 0.4), -1, 1),
+        "jitter_x": jitter(0.007) + rng.normal(0, 0.008),
+        "jitter_y": jitter(0.008) + rng.normal(0, 0.012),
+        "jitter_scale": jitter(0.008) + rng.normal(0, 0.012),
+        "jitter_roll": jitter(0.008) + rng.normal(0, 0.012),
+        "light": 1 + flicker,
+        "smear_x": _smear(rng, frames, fps),
+        "smear_y": 0.7 * _smear(rng, frames, fps),
+    }
     return Motion(**{name: np.asarray(track, np.float32) for name, track in tracks.items()})

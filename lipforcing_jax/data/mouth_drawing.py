@@ -1,8 +1,8 @@
 """The moving mouth: contours from mouth parameters, the skin's displacement, and teeth, tongue and cavity.
 
-All of it works in expression space: face units of the frontal head, before head pose. The portrait shows closed lips;
-every output position asks where in the portrait its skin was (inverse warp), once for the skin above the opening and
-once for the skin below it.
+All of it works in expression space: face units of the frontal head, before head pose. The portrait shows
+closed lips; every output position asks where in the portrait its skin was (inverse warp), once for the skin
+above the opening and once for the skin below it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lipforcing_jax.data.head_shape import lip_line
 from lipforcing_jax.data.identity import Identity
 from lipforcing_jax.data.noise import smoothstep
 
-TOP, BOTTOM, SIDE = 0.60, 1.235, 0.47
+TOP, BOTTOM, SIDE = 0.60, 1.26, 0.47
 """Mouth movement is confined to TOP < y < BOTTOM and |x| < SIDE (face units); outside nothing moves."""
 
 JAW, OPENING, WIDTH, ROUNDING, TEETH, TONGUE = range(6)
@@ -45,8 +45,9 @@ class MouthPose:
 class MouthField:
     """Where each output pixel's skin lies in the portrait, and the opening's contours.
 
-    `upper` and `lower` stack portrait x and y for the skin above and below the opening; `top` and `bottom` are the
-    heights of the inner lip contours over each pixel; `r` is the place between the corners (-1 ... 1).
+    `upper` and `lower` stack portrait x and y for the skin above and below the opening; `top` and `bottom`
+    are the heights of the inner lip contours over each pixel; `r` is the place between the corners (-1 ...
+    1).
     """
 
     x: Float32[np.ndarray, "h w"]
@@ -57,12 +58,12 @@ class MouthField:
     r: Float32[np.ndarray, "h w"]
 
 
-def mouth_pose(identity: Identity, mouth: Float32[np.ndarray, "6"]) -> MouthPose:
+def mouth_pose(identity: Identity, mouth: Float32[np.ndarray, 6]) -> MouthPose:
     """Turns mouth parameters in [0, 1] into this speaker's movement."""
     a, shape = identity.articulation, identity.shape
     jaw, opening, width, rounding, teeth, tongue = (float(v) for v in np.clip(mouth, 0.0, 1.0))
     gap = a.gap * opening
-    jaw_drop = min(a.jaw * jaw, 1.20 - shape.chin_y)
+    jaw_drop = min(a.jaw * jaw, 1.225 - shape.chin_y)
     spread = 2.0 * (width - 0.5)
     rise = a.upper_share * gap * (1.0 + 0.5 * max(spread, 0.0))
     closed_drop = 0.30 * max(jaw_drop - 0.7 * gap, 0.0)
@@ -130,6 +131,18 @@ def opening_coverage(field: MouthField, y: Float32[np.ndarray, "h w"], half_pixe
     return np.clip(inside / (2 * h), 0.0, 1.0) * (np.abs(field.r) < 1.0)
 
 
+def wet_rim(
+    field: MouthField, pose: MouthPose, y: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w 3"]:
+    """Factor for the skin: an open mouth shows a darker, redder rim of its inner lips."""
+    inside = smoothstep(1.05, 0.8, np.abs(field.r)) * np.float32(min(pose.gap / 0.04, 1.0))
+    above, below = np.maximum(field.top - y, 0), np.maximum(y - field.bottom, 0)
+    rim = 0.30 * np.exp(-((above / 0.008) ** 2)) * (below == 0) + 0.26 * np.exp(-((below / 0.012) ** 2)) * (
+        above == 0
+    )
+    return 1.0 - (rim * inside)[..., None] * np.array([0.55, 1.0, 0.95], np.float32)
+
+
 def _teeth_pattern(identity: Identity, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Brightness of the row of teeth along x, and how much each tooth's edge recedes (face units)."""
     a = identity.articulation
@@ -147,11 +160,11 @@ def paint_cavity(
     identity: Identity,
     pose: MouthPose,
     colors: Float32[np.ndarray, "4 3"],
-    x: Float32[np.ndarray, "n"],
-    y: Float32[np.ndarray, "n"],
-    top: Float32[np.ndarray, "n"],
-    bottom: Float32[np.ndarray, "n"],
-    r: Float32[np.ndarray, "n"],
+    x: Float32[np.ndarray, n],
+    y: Float32[np.ndarray, n],
+    top: Float32[np.ndarray, n],
+    bottom: Float32[np.ndarray, n],
+    r: Float32[np.ndarray, n],
     pixel: float,
 ) -> Float32[np.ndarray, "n 3"]:
     """Colour of the inside of the mouth at positions inside the opening (display-referred RGB).

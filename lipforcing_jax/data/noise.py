@@ -13,7 +13,8 @@ _CENTRE = (0.0, 0.65)
 
 def smoothstep(low: float | np.ndarray, high: float | np.ndarray, value: np.ndarray) -> np.ndarray:
     """0 below `low`, 1 above `high`, with a cubic between; `low` > `high` gives the falling step."""
-    ratio = np.clip((value - low) / (high - low), 0.0, 1.0)
+    ratio = (value - low) * (1.0 / (high - low))
+    ratio = np.minimum(np.maximum(ratio, 0.0), 1.0)
     return ratio * ratio * (3.0 - 2.0 * ratio)
 
 
@@ -47,7 +48,9 @@ def fractal_noise(
     octaves: int,
     roughness: float = 0.55,
 ) -> Float32[np.ndarray, "h w"]:
-    """Sum of `octaves` value noises, each twice as fine and `roughness` times as strong; unit variance about."""
+    """Sum of `octaves` value noises, each twice as fine and `roughness` times as strong; unit variance
+    about.
+    """
     total = np.zeros_like(x)
     power = 0.0
     for octave in range(octaves):

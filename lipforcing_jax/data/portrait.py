@@ -1,4 +1,6 @@
-"""The still picture of a talker: painted and lit once, with closed lips and without eyes, warped for each frame."""
+"""The still picture of a talker: painted and lit once, with closed lips and without eyes, warped for each
+frame.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ CROP = (-0.5, 0.0, 0.5, 4.0 / 3.0)
 class Portrait:
     """Everything about an identity that does not change from frame to frame.
 
-    Colours are display-referred RGB in [0, 1]. `left`, `top` and `pixels_per_unit` place the arrays' pixels in face
-    units. `head` is RGB and coverage; `height` is the relief (face units) at a quarter of the resolution.
-    `mouth_colors` rows: cavity, teeth, gums, tongue; `eye_colors` rows: sclera, iris, pupil, lash.
+    Colours are display-referred RGB in [0, 1]. `left`, `top` and `pixels_per_unit` place the arrays' pixels
+    in face units. `head` is RGB and coverage; `height` is the relief (face units) at a quarter of the
+    resolution. `mouth_colors` rows: cavity, teeth, gums, tongue; `eye_colors` rows: sclera, iris, pupil,
+    lash.
     """
 
     identity: Identity
@@ -163,5 +166,5 @@ def _mouth_colors(identity: Identity, light: np.ndarray, gain: float) -> Float32
 
 
 def _eye_colors(identity: Identity, light: np.ndarray, gain: float) -> Float32[np.ndarray, "4 3"]:
-    rows = np.array([[0.42, 0.38, 0.36], identity.eyes.iris, [0.008, 0.007, 0.007], [0.03, 0.022, 0.02]])
+    rows = np.array([[0.50, 0.45, 0.43], identity.eyes.iris, [0.008, 0.007, 0.007], [0.03, 0.022, 0.02]])
     return develop(identity.light, rows * light, gain)

@@ -24,7 +24,9 @@ _PIVOT_Y = 0.55
 
 @dataclass(frozen=True)
 class View:
-    """The rectangle of face units that a picture shows, its size in pixels and whether the head is kept aligned."""
+    """The rectangle of face units that a picture shows, its size in pixels and whether the head is kept
+    aligned.
+    """
 
     left: float
     top: float
@@ -98,7 +100,8 @@ def _solve_pose(
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"], np.ndarray]:
     """Expression-space position seen at each pixel, and the similarity that placed the head.
 
-    The head is a height field, so the position is a fixed point: start from the flat one and correct three times.
+    The head is a height field, so the position is a fixed point: start from the flat one and correct three
+    times.
     """
     yaw, pitch, placed = _placement(portrait, motion, frame, view)
     back = _invert(placed)
@@ -118,8 +121,8 @@ def _solve_pose(
         depth = cv2.remap(portrait.height, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         x = (px - sy * depth) / cy
         y = (py - sp * (cy * depth - sy * x)) / cp
-    # Sampling of the node grid: pixel centre i sits at node (i + 0.5) / size * cells + 0.5 (one cell of overhang).
-    sample = np.array(
+    # Sampling of the node grid: pixel centre i sits at node (i + 0.5) / size * cells + 0.5 (one cell of
+    overhang). sample = np.array(
         [
             [_NODES / view.width, 0, 0.5 * _NODES / view.width + 0.5],
             [0, _NODES / view.height, 0.5 * _NODES / view.height + 0.5],
@@ -174,7 +177,12 @@ def _background(portrait: Portrait, placed: np.ndarray, motion: Motion, frame: i
 
 
 def _lower_face(
-    portrait: Portrait, pose: mouth_drawing.MouthPose, x: np.ndarray, y: np.ndarray, pixel: float
+    portrait: Portrait,
+    pose: mouth_drawing.MouthPose,
+    x: np.ndarray,
+    y: np.ndarray,
+    pixel: float,
+    blur: float,
 ) -> np.ndarray:
     """RGB and coverage of the rows that the mouth may change."""
     identity = portrait.identity
@@ -184,7 +192,8 @@ def _lower_face(
     middle = 0.5 * (field.top + field.bottom)
     share = np.clip((y - middle) / np.float32(pixel) + 0.5, 0, 1)[..., None]
     face = above + share * (below - above)
-    cover = mouth_drawing.opening_coverage(field, y, 0.6 * pixel)
+    cover = mouth_drawing.opening_coverage(field, y, 0.6 * pixel + blur)
+    face[..., :3] *= mouth_drawing.wet_rim(field, pose, y)
     if pose.spread > 0:
         folds = _sample(portrait, portrait.folds, field.x, np.minimum(field.y_upper, y))
         strength = np.float32(0.16 * pose.spread * (0.4 + portrait.identity.shape.fold))
@@ -194,8 +203,8 @@ def _lower_face(
     inside = np.nonzero(cover > 0)
     if len(inside[0]):
         color = mouth_drawing.paint_cavity(
-            identity, pose, portrait.mouth_colors, x[inside], y[inside], field.top[inside], field.bottom[inside],
-            field.r[inside], pixel,
+            identity, pose, portrait.mouth_colors, x[inside], y[inside], field.top[inside],
+            field.bottom[inside], field.r[inside], pixel,
         )  # fmt: skip
         weight = cover[inside][:, None]
         face[inside[0], inside[1], :3] += weight * (color.astype(np.float32) - face[inside[0], inside[1], :3])
@@ -231,9 +240,16 @@ def _paint_eyes(
 
 
 def render_frame(
-    portrait: Portrait, mouth: Float32[np.ndarray, "6"], motion: Motion, frame: int, view: View
+    portrait: Portrait,
+    mouth: Float32[np.ndarray, "6"],
+    motion: Motion,
+    frame: int,
+    view: View,
+    blur: float = 0.0,
 ) -> Float32[np.ndarray, "h w 3"]:
-    """One picture before the camera: display-referred RGB in [0, 1]."""
+    """One picture before the camera: display-referred RGB in [0, 1]; `blur` softens a fast mouth (face
+    units).
+    """
     x, y, placed = _solve_pose(portrait, motion, frame, view)
     pixel = (view.bottom - view.top) / view.height
     lift = np.float32(0.016 * float(motion.brow[frame]))
@@ -243,7 +259,7 @@ def render_frame(
     if start:
         head[:start] = _sample(portrait, portrait.head, x[:start], raised[:start])
     pose = mouth_drawing.mouth_pose(portrait.identity, mouth)
-    head[start:] = _lower_face(portrait, pose, x[start:], y[start:], pixel)
+    head[start:] = _lower_face(portrait, pose, x[start:], y[start:], pixel, blur)
     _paint_eyes(portrait, head, x, y, motion, frame, pixel)
     behind = _background(portrait, placed, motion, frame, view)
     picture = behind + head[..., 3:] * (head[..., :3] - behind)
@@ -251,6 +267,15 @@ def render_frame(
         rim = _sample(portrait, portrait.glasses, x, y)
         picture = picture + rim[..., 3:] * (rim[..., :3] - picture)
     return picture
+
+
+def _smear(picture: np.ndarray, motion: Motion, frame: int, view: View) -> np.ndarray:
+    """Motion blur of quick movements of the whole head."""
+    across = float(motion.smear_x[frame]) * view.width / (view.right - view.left)
+    along = float(motion.smear_y[frame]) * view.height / (view.bottom - view.top)
+    if max(across, along) < 0.25:
+        return picture
+    return cv2.GaussianBlur(picture, (0, 0), max(across, 0.05), sigmaY=max(along, 0.05))
 
 
 def render(
@@ -277,9 +302,13 @@ def render(
     if motion.frames < len(mouth):
         raise ValueError(f"motion has {motion.frames} frames, mouth {len(mouth)}")
     view = view or aligned_view(int(round(portrait.pixels_per_unit / 1.25)))
-    sensor = make_sensor(camera or clean_camera(), view.height, view.width)
+    scale = portrait.pixels_per_unit / 160.0
+    sensor = make_sensor(camera or clean_camera(), view.height, view.width, scale)
     frames = np.empty((len(mouth), view.height, view.width, 3), np.uint8)
     for index in range(len(mouth)):
-        picture = render_frame(portrait, mouth[index], motion, index, view)
+        change = float(abs(mouth[index, 1] - mouth[max(index - 1, 0), 1]))
+        blur = 0.1 * change * portrait.identity.articulation.gap
+        picture = render_frame(portrait, mouth[index], motion, index, view, blur)
+        picture = _smear(picture, motion, index, view)
         frames[index] = expose(sensor, picture, index, float(motion.light[index]))
     return frames

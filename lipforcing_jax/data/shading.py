@@ -1,4 +1,6 @@
-"""Light on a height field: wrapped diffuse with skin-like softness, cast shadows, occlusion and highlights."""
+"""Light on a height field: wrapped diffuse with skin-like softness, cast shadows, occlusion and
+highlights.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from jaxtyping import Float32
 from lipforcing_jax.data.head_shape import Canvas, soften
 from lipforcing_jax.data.identity import Identity
 
-_SCATTER = (0.022, 0.012, 0.007)
+_SCATTER = (0.018, 0.009, 0.005)
 """How far light spreads under skin for red, green and blue (face units, exaggerated for a soft look)."""
 
 
@@ -49,9 +51,9 @@ def cast_shadow(height: Float32[np.ndarray, "h w"], canvas: Canvas, direction: n
 def occlusion(height: Float32[np.ndarray, "h w"], canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     """Ambient light that reaches a point: hollows are darker, about [0.4, 1.1]."""
     value = np.ones_like(height)
-    for sigma, gain in ((0.012, 7.0), (0.03, 4.0), (0.07, 2.0)):
+    for sigma, gain in ((0.012, 9.0), (0.03, 6.0), (0.07, 3.0)):
         value += gain * np.clip(height - soften(height, sigma, canvas), -0.05, 0.012)
-    return np.clip(value, 0.35, 1.08)
+    return np.clip(value, 0.28, 1.10)
 
 
 def illuminate(
@@ -64,7 +66,8 @@ def illuminate(
     """Light on the head.
 
     Args:
-      height: smooth surface; fine: pores and hairs, added for highlights and a little for shading; gloss: strength
+      height: smooth surface; fine: pores and hairs, added for highlights and a little for shading; gloss:
+      strength
         of the highlight per pixel.
 
     Returns:
@@ -77,19 +80,22 @@ def illuminate(
     sky = 1.0 - light.ambient_up * 0.6 * mixed[..., 1]
     fill_direction = light_direction(-np.sign(light.azimuth) * 1.0, 0.15)
     key_direction = light_direction(light.azimuth, light.elevation)
-    wrap = 0.25
+    wrap = 0.15
     key = np.clip((mixed @ key_direction + wrap) / (1 + wrap), 0, None)
     lit = 1.0 - light.shadow * (1.0 - cast_shadow(height, canvas, key_direction))
     fill = np.clip((mixed @ fill_direction + 0.4) / 1.4, 0, None) * ambient
     ambient_color = 0.5 * np.asarray(light.fill_color, np.float32) + 0.3
     diffuse = (
-        (1.15 - light.key) * (ambient * sky)[..., None] * ambient_color
+        (1.10 - 0.85 * light.key) * (ambient * sky)[..., None] * ambient_color
         + 1.5
         * light.key
         * (key * lit * (0.5 + 0.5 * ambient))[..., None]
         * np.asarray(light.key_color, np.float32)
         + 1.2 * light.fill * fill[..., None] * np.asarray(light.fill_color, np.float32)
     )
+    # Cameras balance the light on the face: keep a fifth of its tint.
+    tint = diffuse.mean(axis=(0, 1))
+    diffuse = diffuse * (tint.mean() / tint) ** 0.8
     diffuse = np.stack(
         [0.45 * diffuse[..., c] + 0.55 * soften(diffuse[..., c], _SCATTER[c], canvas) for c in range(3)],
         axis=-1,

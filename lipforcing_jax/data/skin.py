@@ -23,13 +23,13 @@ def _blood(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     nose = blob(canvas, 0, s.nose_y, 0.05, 0.05)
     chin = blob(canvas, 0, s.chin_y - 0.08, 0.08, 0.05)
     patch = fractal_noise((identity.noise_seed, 61), canvas.x, canvas.y, 6, 4)
-    return skin.blush * (0.8 * cheeks + 0.7 * nose + 0.35 * chin) + 0.8 * skin.blotch * patch
+    return skin.blush * (0.8 * cheeks + 0.7 * nose + 0.35 * chin) + 1.0 * skin.blotch * patch
 
 
 def _pigment(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     s, skin, key = identity.shape, identity.skin, identity.noise_seed
-    patch = 0.7 * skin.blotch * fractal_noise((key, 62), canvas.x, canvas.y, 9, 5, 0.7)
-    fine = 0.05 * skin.pores * fractal_noise((key, 63), canvas.x, canvas.y, 70, 2, 0.8)
+    patch = 0.8 * skin.blotch * fractal_noise((key, 62), canvas.x, canvas.y, 6, 5, 0.65)
+    fine = 0.03 * skin.pores * fractal_noise((key, 63), canvas.x, canvas.y, 70, 2, 0.8)
     bags = mirrored(canvas, s.eye_x - 0.02, s.eye_y + 0.055, 0.055, 0.018) + 0.7 * mirrored(
         canvas, 0.105, s.eye_y, 0.025, 0.035
     )
@@ -48,11 +48,11 @@ def _pigment(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
 
 def _nostrils(identity: Identity, canvas: Canvas) -> Float32[np.ndarray, "h w"]:
     s = identity.shape
-    x, y = 0.050 * s.nose_width, s.nose_y + 0.053
-    hole = ((np.abs(canvas.x) - x) / (0.024 * s.nose_width)) ** 2 + (
+    x, y = 0.056 * s.nose_width, s.nose_y + 0.058
+    hole = ((np.abs(canvas.x) - x) / (0.027 * s.nose_width)) ** 2 + (
         (canvas.y - y + 0.25 * (np.abs(canvas.x) - x)) / 0.0115
     ) ** 2
-    crease = 0.25 * mirrored(canvas, 0.112 * s.nose_width, s.nose_y + 0.035, 0.008, 0.022)
+    crease = 0.28 * mirrored(canvas, 0.128 * s.nose_width, s.nose_y + 0.033, 0.008, 0.022)
     return np.clip(smoothstep(1.7, 0.4, hole) * 0.9 + crease, 0, 0.95)
 
 
@@ -86,7 +86,7 @@ def albedo(
     wrinkles = value_noise((identity.noise_seed, 71), canvas.x, canvas.y * 0.25, (85, 20))
     patch = fractal_noise((identity.noise_seed, 72), canvas.x, canvas.y, 25, 3)
     texture = np.exp(0.10 * lips.crease * wrinkles + 0.09 * patch - 0.14 * upper)
-    strength = lip * (0.62 + 0.38 * np.clip((lips.redness + 0.2), 0, 1))
+    strength = lip * (0.72 + 0.28 * np.clip((lips.redness + 0.2), 0, 1))
     lip_albedo = lip_color(identity) * texture[..., None]
     skin = skin + strength[..., None] * (lip_albedo - skin)
     # The line between the lips: dark, fading past the corners into small dimples.
@@ -104,7 +104,7 @@ def fine_relief(
 ) -> Float32[np.ndarray, "h w"]:
     """Pores, fine lines and lip creases (face units)."""
     key = identity.noise_seed
-    pores = 0.0010 * identity.skin.pores * fractal_noise((key, 81), canvas.x, canvas.y, 55, 3, 0.8)
+    pores = 0.0006 * identity.skin.pores * fractal_noise((key, 81), canvas.x, canvas.y, 55, 3, 0.8)
     creases = 0.0016 * identity.lips.crease * value_noise((key, 82), canvas.x, canvas.y * 0.3, (80, 20))
     return (pores * (1 - lip) + creases * lip).astype(np.float32)
 
@@ -118,9 +118,9 @@ def gloss(identity: Identity, canvas: Canvas, lip: Float32[np.ndarray, "h w"]) -
         + 0.5 * mirrored(canvas, 0.24, 0.5, 0.06, 0.05)
         + 0.4 * blob(canvas, 0, s.chin_y - 0.08, 0.06, 0.04)
     )
-    patch = np.clip(1 + 0.35 * fractal_noise((identity.noise_seed, 83), canvas.x, canvas.y, 40, 3), 0, 2)
+    patch = np.clip(1 + 0.25 * fractal_noise((identity.noise_seed, 83), canvas.x, canvas.y, 40, 3), 0, 2)
     below = smoothstep(0.0, 0.02, canvas.y - lip_line(identity.lips, canvas.x))
     wet = identity.lips.gloss * (0.35 + 0.65 * below)
-    return (0.30 * identity.skin.shine * oily * patch * (1 - lip) + 0.7 * wet * lip * patch).astype(
+    return (0.22 * identity.skin.shine * oily * patch * (1 - lip) + 0.7 * wet * lip * patch).astype(
         np.float32
     )

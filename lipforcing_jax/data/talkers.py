@@ -11,7 +11,7 @@ from lipforcing_jax.data.motion import sample_motion
 from lipforcing_jax.data.portrait import prepare
 from lipforcing_jax.data.renderer import View, aligned_view, render
 
-_SCENE = (-1.35, -0.85, 1.35, 1.85)
+_SCENE = (-1.08, -0.58, 1.08, 1.58)
 """What a square scene shows, in face units."""
 
 
@@ -26,8 +26,9 @@ def render_clip(
 ) -> UInt8[np.ndarray, "t size size 3"]:
     """An aligned clip of a talker.
 
-    The same seeds with another mouth track give the true answer of a cross-driven clip: the same person, movement
-    and camera, and identical pixels outside the lower face. `camera_seed` None adds no blur, noise or compression.
+    The same seeds with another mouth track give the true answer of a cross-driven clip: the same person,
+    movement and camera, and identical pixels outside the lower face. `camera_seed` None adds no blur, noise
+    or compression.
     """
     portrait = prepare(sample_identity(identity_seed, split), size)
     motion = sample_motion(motion_seed, len(mouth), fps)
