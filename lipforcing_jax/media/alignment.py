@@ -1,4 +1,4 @@
-"""From facial points to the aligned face: templates, similarity transform and crops (spec inference 2.2, 2.3).
+"""From facial points to the aligned face: templates, similarity and crops (spec inference 2.2, 2.3).
 
 A matrix is [2, 3] and maps a pixel (x, y) of the frame to a pixel of the reference crop, 420 wide and 560
 high; pixel centres are at integers. The square face that a network sees is that crop squeezed, so it is not
@@ -21,10 +21,10 @@ _LEFT_BROW = (43, 48, 49, 51, 50)
 _RIGHT_BROW = (101, 102, 103, 104, 105)
 _NOSE = (74, 77, 83, 86)
 
-# Left eye, right eye, nose tip, middle of the mouth corners, as the five-point detector reports them. These
-# are the means of those points over real talking heads whose crops were made by the reference's three points,
-# so both rules put the mouth at the same place. The middle of the corners steadies the height of the crop and,
-# unlike the corners themselves, does not move when the mouth narrows or spreads.
+# Left eye, right eye, nose tip and middle of the mouth corners, as the five-point detector reports them:
+# means over real talking heads whose crops were made by the reference's three points, so both rules put the
+# mouth at the same place. The middle of the corners steadies the crop's height and, unlike the corners
+# themselves, does not move when the mouth narrows or spreads.
 FIVE_POINT_TEMPLATE = np.array([[123.0, 157.8], [294.0, 157.8], [209.5, 245.0], [207.5, 339.0]])
 
 
@@ -138,9 +138,9 @@ def square_matrix(matrix: Float[np.ndarray, "2 3"], size: int) -> Float64[np.nda
 def crop_reference(
     frame: UInt8[np.ndarray, "h w 3"], matrix: Float[np.ndarray, "2 3"]
 ) -> UInt8[np.ndarray, "560 420 3"]:
-    """The reference's crop: bilinear, 127 outside the frame, rounded to float16 and then truncated (2.3 step 5).
+    """The reference's crop: bilinear, 127 outside the frame, rounded to float16, then truncated (2.3 step 5).
 
-    Give it the matrix of `round_to_half`. The half rounding is visible: without it 3 to 4 % of the values differ.
+    Give it the matrix of `round_to_half`. The half rounding shows: without it 3 to 4 % of the values differ.
     """
     crop = cv2.warpAffine(
         frame.astype(np.float32),
@@ -165,12 +165,13 @@ def align_face(
 ) -> UInt8[np.ndarray, "size size 3"]:
     """The aligned face in one antialiased step, for small faces: the same square as the reference's.
 
-    The frame is sampled at about its own resolution (a whole multiple of `size`) and then averaged by area,
-    because a bilinear warp straight to a small size would alias. Outside the frame is grey 127.
+    The frame is sampled near its own resolution (a whole multiple of `size`, at most 1.5 frame pixels apart)
+    and then averaged by area, because a bilinear warp straight to a small size would alias. Outside the frame
+    is grey 127.
     """
     target = square_matrix(matrix, size)
     frame_pixels_per_face_pixel = 1.0 / math.sqrt(abs(np.linalg.det(target[:, :2])))
-    oversampling = min(max(math.ceil(frame_pixels_per_face_pixel - 0.25), 1), 8)
+    oversampling = min(max(math.ceil(frame_pixels_per_face_pixel / 1.5), 1), 8)
     face = cv2.warpAffine(
         frame,
         square_matrix(matrix, size * oversampling),

@@ -88,7 +88,8 @@ class MtcnnDetector:
             found = _detect_upright(picture)
         to_frame = np.array([frame.shape[1] / width, frame.shape[0] / height])
         faces = []
-        for score, box, points in zip(found.probabilities, found.bounding_boxes, found.landmarks, strict=True):
+        columns = (found.probabilities, found.bounding_boxes, found.landmarks)
+        for score, box, points in zip(*columns, strict=True):
             if score >= self.min_score:
                 box, points = ((xy.reshape(-1, 2) + 0.5) * to_frame - 0.5 for xy in (box, points))
                 faces.append(Face(box.reshape(4).astype(np.float32), float(score), points.astype(np.float32)))
@@ -118,7 +119,7 @@ def _detect_upright(picture: UInt8[np.ndarray, "h w 3"]):
 
 
 def _square(frame, corner, side: float, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The square at `corner` (its outer border, in pixel-centre coordinates) resized to `size`, antialiased."""
+    """The square at `corner` (its outer border, in pixel-centre coordinates) at `size`, antialiased."""
     inner = max(1, round(side / size))
     scale = size * inner / side
     matrix = np.array([[scale, 0.0, -corner[0] * scale - 0.5], [0.0, scale, -corner[1] * scale - 0.5]])
@@ -127,7 +128,7 @@ def _square(frame, corner, side: float, size: int) -> UInt8[np.ndarray, "size si
 
 
 class InsightFaceDetector:
-    """InsightFace `buffalo_l`, detection and 106 landmarks, with the reference's selection (spec inference 2.1).
+    """InsightFace `buffalo_l`, detection and 106 landmarks, the reference's selection (spec inference 2.1).
 
     The frame is handed over as RGB although the library expects BGR, as the reference does in training and
     inference. Raises UserError when the extra or its weights are missing.

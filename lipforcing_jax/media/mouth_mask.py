@@ -1,4 +1,4 @@
-"""The mouth mask: which part of the aligned face is drawn anew, and its three resized forms (spec inference 2.5).
+"""The mouth mask: the part of the aligned face that is drawn anew, in three forms (spec inference 2.5).
 
 Convention everywhere: 1 = keep, 0 = regenerate. The mask is stored as column spans per row of a 256 x 256
 picture, so the package needs no image file.
@@ -36,18 +36,16 @@ def pixel_mask(size: int) -> UInt8[np.ndarray, "size size"]:
 
 
 def latent_mask(size: int) -> UInt8[np.ndarray, "size size"]:
-    """Binary mask of the latent grid: bilinear with half-pixel centres, not antialiased, then > 0.5; 1 = keep.
+    """Binary mask of the latent grid: bilinear, half-pixel centres, no antialiasing, then > 0.5; 1 = keep.
 
     This is deliberately not `pixel_mask` reduced: the rule samples only the centre of each cell.
     """
-    mask = jax.image.resize(
-        _source_mask().astype(np.float32), (size, size), method="linear", antialias=False
-    )
+    mask = jax.image.resize(_source_mask().astype(np.float32), (size, size), method="linear", antialias=False)
     return (np.asarray(mask) > 0.5).astype(np.uint8)
 
 
 def soft_mask(size: int) -> Float32[np.ndarray, "size size"]:
-    """Mask with soft edges for the mouth-only blend: OpenCV Lanczos-4 on 8 bits, / 255; in [0, 1], 1 = keep."""
+    """Mask with soft edges for the mouth-only blend: Lanczos-4 on 8 bits, / 255; in [0, 1], 1 = keep."""
     mask = _source_mask() * np.uint8(255)
     if size != SOURCE_SIZE:
         mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LANCZOS4)

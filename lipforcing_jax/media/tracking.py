@@ -46,15 +46,15 @@ class TrackingConfig:
     min_features: int = 10  # flow features that must agree
     min_agreement: float = 0.25  # share of the features that must agree
     min_likeness: float = 0.5  # correlation of the face with itself one frame earlier
-    cut_likeness: float = 0.8  # correlation of whole frames below which a lost face means a cut
+    cut_likeness: float = 0.7  # correlation of whole frames below which a lost face means a cut
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackedFace:
     """The face in one frame.
 
-    `matrix` [2, 3] maps frame pixels to the 420 x 560 crop and is None when the status is `missing`: the frame
-    is then to be passed through. `detected` means seen in this frame (by flow or detector), `bridged` means
+    `matrix` [2, 3] maps frame pixels to the 420 x 560 crop and is None when the status is `missing`: such a
+    frame is to be passed through. `detected` means seen in this frame (by flow or detector), `bridged` means
     carried over a short gap.
     """
 
@@ -67,7 +67,7 @@ class TrackingState:
     """What is remembered between frames. `TrackingState()` starts a clip."""
 
     matrix: Float64[np.ndarray, "2 3"] | None = None  # last known, kept through gaps
-    drift: Float64[np.ndarray, "2 3"] | None = None  # estimated correction in crop pixels, still to be applied
+    drift: Float64[np.ndarray, "2 3"] | None = None  # correction in crop pixels, still to be applied
     patch: UInt8[np.ndarray, "180 210"] | None = None
     thumbnail: UInt8[np.ndarray, "24 24"] | None = None
     since_key: int = 0
@@ -93,12 +93,11 @@ def track(
     thumbnail = cv2.resize(grey, (24, 24), interpolation=cv2.INTER_AREA)
     cut = state.thumbnail is not None and _likeness(state.thumbnail, thumbnail) < config.cut_likeness
     state = dataclasses.replace(state, thumbnail=thumbnail)
+    if cut:
+        state = dataclasses.replace(state, searched=config.search_every)  # look at once
     if config.method == "every_frame":
-        return _track_every_frame(frame, state, detector, config)
-
-    followed = None
-    if state.patch is not None:
-        followed = _follow(grey, state, config)
+        return _track_every_frame(frame, _forget_place(state, config) if cut else state, detector, config)
+    followed = _follow(grey, state, config) if state.patch is not None else None
     if followed is not None:
         matrix, patch, drift = followed
         if state.gap == 0 and state.since_key + 1 < config.key_every:
@@ -111,9 +110,16 @@ def track(
                 matrix, drift = np.asarray(measured, np.float64), _IDENTITY
             return _seen(matrix, _patch(grey, matrix) if jump else patch, drift, state, since_key=0)
         state = dataclasses.replace(state, matrix=matrix, patch=patch, drift=drift)
-        cut = False
+    elif cut:
+        state = _forget_place(state, config)
+    else:
+        face = None
+        if state.matrix is not None and state.gap < config.max_bridge:
+            face = detector.refine(frame, _face_box(state.matrix))
+        if face is not None:
+            return _found(frame, grey, face, state, detector)
 
-    return _recover(frame, grey, state, detector, config, cut)
+    return _search(frame, grey, state, detector, config)
 
 
 def _seen(matrix, patch, drift, state, since_key) -> tuple[TrackedFace, TrackingState]:
@@ -130,25 +136,26 @@ def _seen(matrix, patch, drift, state, since_key) -> tuple[TrackedFace, Tracking
     return TrackedFace("detected", matrix), state
 
 
-def _recover(frame, grey, state, detector, config, cut):
-    """The flow is lost: look at the last place, then search the whole frame, else bridge, else give up."""
-    if cut:
-        state = dataclasses.replace(state, matrix=None, patch=None, gap=config.max_bridge)
-    lost_for_long = state.gap >= config.max_bridge
-    if state.matrix is not None and not lost_for_long:
-        face = detector.refine(frame, _face_box(state.matrix))
-        if face is not None:
-            matrix = _acquire(frame, face, detector)
-            return _seen(matrix, _patch(grey, matrix), _IDENTITY, state, since_key=0)
-    if state.gap < 2 or cut or state.searched + 1 >= config.search_every:
-        faces = detector.detect(frame)
-        state = dataclasses.replace(state, searched=0, most_faces=max(state.most_faces, len(faces)))
-        face = _choose(faces, state.matrix, config, anyone=lost_for_long or state.matrix is None)
-        if face is not None:
-            matrix = _acquire(frame, face, detector)
-            return _seen(matrix, _patch(grey, matrix), _IDENTITY, state, since_key=0)
-    else:
-        state = dataclasses.replace(state, searched=state.searched + 1)
+def _found(frame, grey, face, state, detector) -> tuple[TrackedFace, TrackingState]:
+    matrix = _acquire(frame, face, detector)
+    return _seen(matrix, _patch(grey, matrix), _IDENTITY, state, since_key=0)
+
+
+def _forget_place(state, config) -> TrackingState:
+    """After a cut the old place means nothing: nothing is bridged, and the choice of the face starts anew."""
+    return dataclasses.replace(state, matrix=None, patch=None, gap=max(state.gap, config.max_bridge))
+
+
+def _search(frame, grey, state, detector, config) -> tuple[TrackedFace, TrackingState]:
+    """The face is not where it was: search the whole frame (not in every frame), else bridge or give up."""
+    if state.gap >= 2 and state.searched + 1 < config.search_every:
+        return _lost(dataclasses.replace(state, searched=state.searched + 1), config)
+    faces = detector.detect(frame)
+    state = dataclasses.replace(state, searched=0, most_faces=max(state.most_faces, len(faces)))
+    anyone = state.matrix is None or state.gap >= config.max_bridge
+    face = _choose(faces, state.matrix, config, anyone=anyone)
+    if face is not None:
+        return _found(frame, grey, face, state, detector)
     return _lost(state, config)
 
 
@@ -225,20 +232,22 @@ def _follow(grey, state, config):
 
 
 def _patch(grey: UInt8[np.ndarray, "h w"], matrix) -> UInt8[np.ndarray, "180 210"]:
-    """The upper half of the crop at half size; a large face is shrunk by area first, so that it can't alias."""
+    """The upper half of the crop at half size; large faces are shrunk by area first, against aliasing."""
     shrink = max(1, int(_PATCH_SCALE**-1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
     to_patch = _PATCH_SCALE * np.asarray(matrix, np.float64)
     if shrink > 1:
         height, width = (max(1, side // shrink) for side in grey.shape)
-        grey = cv2.resize(grey[: height * shrink, : width * shrink], (width, height), interpolation=cv2.INTER_AREA)
-        to_patch = _compose(to_patch, np.array([[shrink, 0, (shrink - 1) / 2], [0, shrink, (shrink - 1) / 2]]))
+        whole = grey[: height * shrink, : width * shrink]
+        grey = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+        shift = (shrink - 1) / 2
+        to_patch = _compose(to_patch, np.array([[shrink, 0, shift], [0, shrink, shift]]))
     return cv2.warpAffine(
         grey, to_patch, (_PATCH_WIDTH, _PATCH_HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
 
 
 def _patch_motion(before, after, config) -> Float64[np.ndarray, "2 3"] | None:
-    """Similarity of the upper face's motion from one patch to the next (patch pixels), by LK flow and RANSAC."""
+    """Similarity of the upper face's motion between two patches (patch pixels), by LK flow and RANSAC."""
     features = cv2.goodFeaturesToTrack(
         before[_FEATURE_ROWS, _FEATURE_COLUMNS], maxCorners=100, qualityLevel=0.003, minDistance=5
     )
