@@ -121,8 +121,8 @@ def _solve_pose(
         depth = cv2.remap(portrait.height, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         x = (px - sy * depth) / cy
         y = (py - sp * (cy * depth - sy * x)) / cp
-    # Sampling of the node grid: pixel centre i sits at node (i + 0.5) / size * cells + 0.5 (one cell of
-    overhang). sample = np.array(
+    # Pixel centre i sits at node (i + 0.5) / size * cells + 0.5 (the grid overhangs by one cell).
+    sample = np.array(
         [
             [_NODES / view.width, 0, 0.5 * _NODES / view.width + 0.5],
             [0, _NODES / view.height, 0.5 * _NODES / view.height + 0.5],
@@ -241,7 +241,7 @@ def _paint_eyes(
 
 def render_frame(
     portrait: Portrait,
-    mouth: Float32[np.ndarray, "6"],
+    mouth: Float32[np.ndarray, 6],
     motion: Motion,
     frame: int,
     view: View,
