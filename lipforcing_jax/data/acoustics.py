@@ -3,11 +3,10 @@
 Every step keeps time: filters are minimum or zero phase, and a room's direct path arrives at once.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from jaxtyping import Float32
-from scipy.signal import butter, fftconvolve, lfilter, sosfilt
+from scipy import fft
+from scipy.signal import butter, lfilter, oaconvolve, sosfilt
 
 SAMPLE_RATE = 16_000
 
@@ -23,9 +22,10 @@ def coloured_noise(length: int, rng: np.random.Generator, exponent: float = 1.0)
     white = rng.standard_normal(length).astype(np.float32)
     if length < 2 or exponent == 0.0:
         return white
-    spectrum = np.fft.rfft(white)
-    frequency = np.maximum(np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE), 40.0)
-    noise = np.fft.irfft(spectrum * frequency ** (-exponent / 2.0), length)
+    size = fft.next_fast_len(length, real=True)
+    spectrum = fft.rfft(np.pad(white, (0, size - length)))
+    frequency = np.maximum(fft.rfftfreq(size, 1.0 / SAMPLE_RATE), 40.0).astype(np.float32)
+    noise = fft.irfft(spectrum * frequency ** np.float32(-exponent / 2.0), size)[:length]
     return (noise / np.sqrt(_power(noise) + 1e-12)).astype(np.float32)
 
 
@@ -36,7 +36,9 @@ def hum(length: int, rng: np.random.Generator) -> Audio:
     orders = np.arange(1, 9)
     gains = rng.uniform(0.2, 1.0, 8) / orders
     phases = rng.uniform(0, 2 * np.pi, 8)
-    out = sum(g * np.sin(2 * np.pi * base * k * time + p) for k, g, p in zip(orders, gains, phases, strict=True))
+    out = sum(
+        g * np.sin(2 * np.pi * base * k * time + p) for k, g, p in zip(orders, gains, phases, strict=True)
+    )
     return out.astype(np.float32)
 
 
@@ -47,17 +49,17 @@ def music(length: int, rng: np.random.Generator) -> Audio:
     beat = int(SAMPLE_RATE * rng.uniform(0.25, 0.7))
     root = rng.uniform(80.0, 220.0)
     while position < length:
-        size = int(beat * rng.uniform(1.0, 3.0))
+        size = int(beat * rng.uniform(1.0, 2.0))
         time = np.arange(size, dtype=np.float32) / SAMPLE_RATE
         note = np.zeros(size, np.float32)
         for semitone in rng.choice([0, 3, 4, 5, 7, 9, 10, 12, 16, 19], 3, replace=False):
             pitch = root * 2.0 ** (semitone / 12.0)
-            for order in (1, 2, 3):
-                note += np.sin(2 * np.pi * pitch * order * time).astype(np.float32) / order**1.5
-        note *= np.exp(-time / rng.uniform(0.1, 0.8)) * np.minimum(time / 0.01, 1.0)
+            for order in (1, 3):
+                note += np.sin(np.float32(2 * np.pi * pitch * order) * time) / np.float32(order**1.5)
+        note *= np.exp(-time / np.float32(rng.uniform(0.1, 0.8))) * np.minimum(time / np.float32(0.01), 1.0)
         start, stop = max(position, 0), min(position + size, length)
         if stop > start:
-            out[start:stop] += note[start - position:stop - position]
+            out[start:stop] += note[start - position : stop - position]
         position += beat
     return out
 
@@ -76,19 +78,21 @@ def room(audio: Audio, rng: np.random.Generator, decay: float) -> Audio:
     tail *= 10.0 ** (rng.uniform(-16.0, -1.0) / 20.0) / np.sqrt(np.sum(tail**2) + 1e-9)
     response = tail.astype(np.float32)
     response[0] = 1.0
-    return fftconvolve(audio, response)[: len(audio)].astype(np.float32)
+    return oaconvolve(audio, response)[: len(audio)].astype(np.float32)
 
 
 def equalise(audio: Audio, rng: np.random.Generator) -> Audio:
     """A microphone: spectral tilt, a few broad resonances or dips, and often a limited band."""
-    spectrum = np.fft.rfft(audio, len(audio) + 2048)
-    frequency = np.fft.rfftfreq(len(audio) + 2048, 1.0 / SAMPLE_RATE)
+    size = fft.next_fast_len(len(audio) + 2048, real=True)
+    spectrum = fft.rfft(audio, size)
+    frequency = fft.rfftfreq(size, 1.0 / SAMPLE_RATE)
     octave = np.log2(np.maximum(frequency, 60.0) / 1000.0)
     decibels = rng.normal(0.0, 2.0) * octave
     for _ in range(int(rng.integers(0, 4))):
         centre, width = rng.uniform(-3.0, 2.8), rng.uniform(0.2, 1.0)
         decibels = decibels + rng.normal(0.0, 5.0) * np.exp(-0.5 * ((octave - centre) / width) ** 2)
-    shaped = np.fft.irfft(spectrum * 10.0 ** (np.clip(decibels, -24, 24) / 20.0), len(audio) + 2048)[: len(audio)]
+    gains = (10.0 ** (np.clip(decibels, -24, 24) / 20.0)).astype(np.float32)
+    shaped = fft.irfft(spectrum * gains, size)[: len(audio)]
     band = rng.random()
     if band < 0.08:
         shaped = sosfilt(butter(4, [300.0, 3400.0], "bandpass", fs=SAMPLE_RATE, output="sos"), shaped)
@@ -96,7 +100,9 @@ def equalise(audio: Audio, rng: np.random.Generator) -> Audio:
         cut = rng.uniform(3500.0, 7500.0)
         shaped = sosfilt(butter(4, cut, "lowpass", fs=SAMPLE_RATE, output="sos"), shaped)
     if rng.random() < 0.5:
-        shaped = sosfilt(butter(2, rng.uniform(40.0, 180.0), "highpass", fs=SAMPLE_RATE, output="sos"), shaped)
+        shaped = sosfilt(
+            butter(2, rng.uniform(40.0, 180.0), "highpass", fs=SAMPLE_RATE, output="sos"), shaped
+        )
     return shaped.astype(np.float32)
 
 
@@ -111,7 +117,8 @@ def compress(audio: Audio, rng: np.random.Generator) -> Audio:
 
 
 def noise(length: int, rng: np.random.Generator, babble: Audio | None = None) -> Audio:
-    """Background of unit power: coloured noise, hum, music, or other people's speech where `babble` is given."""
+    """Background of unit power: coloured noise, hum, music, or other people's speech where `babble` is
+    given."""
     kind = rng.random()
     if babble is not None and len(babble) and kind < 0.25:
         out = np.zeros(length, np.float32)
@@ -129,7 +136,9 @@ def noise(length: int, rng: np.random.Generator, babble: Audio | None = None) ->
     return (out / np.sqrt(_power(out) + 1e-9)).astype(np.float32)
 
 
-def augment(audio: Audio, rng: np.random.Generator, babble: Audio | None = None, strength: float = 1.0) -> Audio:
+def augment(
+    audio: Audio, rng: np.random.Generator, babble: Audio | None = None, strength: float = 1.0
+) -> Audio:
     """A random recording chain, without any shift in time.
 
     Args:

@@ -1,16 +1,14 @@
 """From phones to mouth movement: dominance functions, explicit closures, loudness, breath.
 
-Every phone has a target for each mouth parameter and a strength with which it insists on it. Around its segment the
-strength decays exponentially; the mouth is the strength-weighted mean of all targets (Cohen and Massaro, "Modeling
-coarticulation in synthetic visual speech", 1993). Lip closures are not left to the mean: they gate the opening, so
-that m, b, p really close and do so quickly. Evaluated at 100 Hz and averaged over each video frame's interval
-[i / fps, (i + 1) / fps).
+Every phone has a target for each mouth parameter and a strength with which it insists on it. Around its
+segment the strength decays exponentially; the mouth is the strength-weighted mean of all targets (Cohen and
+Massaro, "Modeling coarticulation in synthetic visual speech", 1993). Lip closures are not left to the mean:
+they gate the opening, so that m, b, p really close and do so quickly. Evaluated at 100 Hz and averaged over
+each video frame's interval [i / fps, (i + 1) / fps).
 
-What real talkers do, and rule-driven mouths do not: the mouth opens to breathe in between phrases, and closes only
-when the speaker rests; most of the variance is slower than 2 Hz.
+What real talkers do, and rule-driven mouths do not: the mouth opens to breathe in between phrases, and closes
+only when the speaker rests; most of the variance is slower than 2 Hz.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +23,8 @@ COLUMNS = ("jaw", "opening", "width", "rounding", "teeth", "tongue")
 RATE = 100  # internal samples per second
 SAMPLE_RATE = 16_000
 
-# label: (jaw, opening, width, rounding, teeth, tongue), strength of (opening, shape); opening at a full, stressed style.
+# label: (jaw, opening, width, rounding, teeth, tongue), strength of (opening, shape); opening at a full,
+# stressed style.
 _TARGETS: dict[str, tuple[tuple[float, ...], tuple[float, float]]] = {
     "aa": ((0.95, 0.88, 0.50, 0.05, 0.25, 0.05), (1.0, 0.7)),
     "ae": ((0.85, 0.80, 0.70, 0.00, 0.45, 0.10), (1.0, 0.8)),
@@ -117,7 +116,8 @@ def loudness(audio: Float32[np.ndarray, "n"]) -> Float32[np.ndarray, "m"]:
 
 
 def _stress(phones: Sequence[Phone], audio: Float32[np.ndarray, "n"] | None, amount: float) -> np.ndarray:
-    """Factor on each phone's opening: a vowel louder or longer than this utterance's usual one opens wider."""
+    """Factor on each phone's opening: a vowel louder or longer than this utterance's usual one opens
+    wider."""
     factor = np.ones(len(phones))
     vowels = [i for i, phone in enumerate(phones) if phone.label in VOWELS]
     if not vowels:
@@ -129,8 +129,8 @@ def _stress(phones: Sequence[Phone], audio: Float32[np.ndarray, "n"] | None, amo
         spans = [(int(phones[i].start * RATE), int(phones[i].end * RATE) + 1) for i in vowels]
         peaks = np.array([level[a:b].max() if a < len(level) and b > 0 else 0.0 for a, b in spans])
         decibels = 20.0 * np.log10(peaks + 1e-5)
-        change = change + 0.045 * np.clip(decibels - np.median(decibels), -12.0, 9.0)
-    factor[vowels] = np.clip(np.exp(amount * change), 0.45, 1.5)
+        change = change + 0.06 * np.clip(decibels - np.median(decibels), -14.0, 9.0)
+    factor[vowels] = 0.9 * np.clip(np.exp(amount * change), 0.4, 1.7)
     return factor
 
 
@@ -159,25 +159,27 @@ def _strengths(parts: Sequence[Phone]) -> np.ndarray:
     return strengths
 
 
-def _blend(times: np.ndarray, parts: Sequence[Phone], targets: np.ndarray, strengths: np.ndarray,
-           reach: float) -> np.ndarray:
+def _blend(
+    times: np.ndarray, parts: Sequence[Phone], targets: np.ndarray, strengths: np.ndarray, reach: float
+) -> np.ndarray:
     """[t, 6] strength-weighted mean of the targets at `times`, in blocks so that cost grows linearly."""
     starts, ends = np.array([p.start for p in parts]), np.array([p.end for p in parts])
     per_column = strengths[:, [0, 0, 1, 1, 0, 0]]
     out = np.empty((len(times), len(_REST)))
     for begin in range(0, len(times), 256):
-        t = times[begin:begin + 256]
+        t = times[begin : begin + 256]
         near = np.flatnonzero((ends > t[0] - 1.0) & (starts < t[-1] + 1.0))
         before = np.maximum(starts[near] - t[:, None], 0.0)[..., None] / (reach * _REACH_BEFORE)
         after = np.maximum(t[:, None] - ends[near], 0.0)[..., None] / (reach * _REACH_AFTER)
         weight = per_column[near] * np.exp(-before - after)
         total = weight.sum(1) + 1e-4
-        out[begin:begin + 256] = ((weight * targets[near]).sum(1) + 1e-4 * _REST) / total
+        out[begin : begin + 256] = ((weight * targets[near]).sum(1) + 1e-4 * _REST) / total
     return out
 
 
 def _gate(times: np.ndarray, spans: list[tuple[float, float]], close: float, release: float) -> np.ndarray:
-    """[t] in [0, 1]: 1 inside the spans, with raised-cosine flanks of `close` seconds before, `release` after."""
+    """[t] in [0, 1]: 1 inside the spans, with raised-cosine flanks of `close` seconds before, `release`
+    after."""
     gate = np.zeros(len(times))
     for start, end in spans:
         a, b = np.searchsorted(times, (start - close, end + release))
@@ -199,8 +201,13 @@ def _closure_spans(parts: Sequence[Phone], labels: frozenset[str]) -> list[tuple
     return spans
 
 
-def mouth_track(phones: Sequence[Phone], frames: int, fps: float = 25.0, style: MouthStyle | None = None,
-                audio: Float32[np.ndarray, "n"] | None = None) -> Float32[np.ndarray, "frames 6"]:
+def mouth_track(
+    phones: Sequence[Phone],
+    frames: int,
+    fps: float = 25.0,
+    style: MouthStyle | None = None,
+    audio: Float32[np.ndarray, "n"] | None = None,
+) -> Float32[np.ndarray, "frames 6"]:
     """The mouth parameters of every video frame.
 
     Args:

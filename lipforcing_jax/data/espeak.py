@@ -1,7 +1,5 @@
 """The espeak-ng engine: phoneme events of the library, read in a short-lived process of its own."""
 
-from __future__ import annotations
-
 import ctypes.util
 import json
 import subprocess
@@ -15,21 +13,29 @@ from lipforcing_jax.data.phones import Phone, from_espeak
 from lipforcing_jax.data.speech import SAMPLE_RATE, Utterance
 from lipforcing_jax.errors import UserError
 
-#: language+variant; variants differ in formants, breathiness and voice source.
-_VOICES = (
-    "en-us+m1", "en-us+m3", "en-us+f1", "en-us+f3", "en-us+f4", "en-us+klatt2", "en-us+klatt4", "en-us+linda",
-    "en-us+steph", "en-us+paul", "en-us+whisper", "en-us+Alex", "en-us+michel", "en-us+max", "en-gb+m2", "en-gb+f2",
-    "en-gb-x-rp+m7", "en-gb-scotland+f5", "en-gb-x-gbcwmd+m5", "en-us-nyc+belinda", "en-029+m8", "en-us+travis",
-    "en-us+m4", "en-us+f5", "en-gb+klatt3", "en-us+anika", "en-us+david",
+# language+variant: variants differ in formants, breathiness and voice source; the other languages read
+# English
+#: text with a foreign accent, which is one more way of speaking.
+_VOICES = tuple(
+    """
+    en-us+m1 en-us+m3 en-us+f1 en-us+f3 en-us+f4 en-us+klatt2 en-us+klatt4 en-us+linda en-us+steph
+    en-us+paul en-us+whisper en-us+Alex en-us+michel en-us+max en+m2 en+f2 en-gb-x-rp+m7
+    en-gb-scotland+f5 en-gb-x-gbcwmd+m5 en-us-nyc+belinda en-029+m8 en-us+travis de+m2 de+f1 es+f2
+    es-419+m1 it+f4 nl+m5 pl+f3 pt-br+m3 sv+f2 en-us+m4 en-us+f5 en+klatt3 en-us+anika en-us+david fi+m6
+    """.split()  # noqa: SIM905 - a table
 )
 _WORDS_PER_MINUTE = 165
 
 
 def parse_phones(events: list[list], end: float) -> tuple[Phone, ...]:
-    """Phones from (mnemonic, milliseconds) events; each lasts until the next begins, the last until `end` seconds."""
+    """Phones from (mnemonic, milliseconds) events; each lasts until the next begins, the last until `end`
+    seconds."""
     times = [milliseconds / 1000.0 for _, milliseconds in events] + [end]
-    return tuple(Phone(from_espeak(name), start, min(stop, end))
-                 for (name, _), start, stop in zip(events, times, times[1:], strict=False) if min(stop, end) > start)
+    return tuple(
+        Phone(from_espeak(name), start, min(stop, end))
+        for (name, _), start, stop in zip(events, times, times[1:], strict=False)
+        if min(stop, end) > start
+    )
 
 
 class EspeakEngine:
@@ -48,11 +54,21 @@ class EspeakEngine:
             UserError: espeak-ng failed.
         """
         lively = int(np.random.default_rng([seed, 0xE5]).integers(30, 90))
-        request = {"voice": voice, "rate": int(np.clip(_WORDS_PER_MINUTE * rate, 80, 400)),
-                   "pitch": int(np.clip(50 + 62 * np.log2(pitch), 0, 99)), "range": lively, "texts": [text]}
+        request = {
+            "voice": voice,
+            "rate": int(np.clip(_WORDS_PER_MINUTE * rate, 80, 400)),
+            "pitch": int(np.clip(50 + 62 * np.log2(pitch), 0, 99)),
+            "range": lively,
+            "texts": [text],
+        }
         worker = Path(__file__).with_name("espeak_worker.py")
-        done = subprocess.run([sys.executable, "-I", "-S", str(worker)], input=json.dumps(request).encode() + b"\n",
-                              capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(worker)],
+            input=json.dumps(request).encode() + b"\n",
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
         if done.returncode or not done.stdout:
             reason = done.stderr.decode(errors="replace").strip()[-200:]
             raise UserError(f"espeak-ng could not speak {text!r} with the voice {voice}: {reason}.")

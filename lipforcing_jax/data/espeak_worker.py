@@ -1,9 +1,9 @@
 """A program of its own that speaks with libespeak-ng and writes phone times and samples to standard output.
 
-It stands alone (standard library only) and is started once per batch by `espeak.py`: the library keeps global state
-that must not live in the caller's process. Input, one JSON object on standard input: `{"voice", "rate", "pitch", "range",
-"texts"}`. Output, for each text: one JSON line `{"rate", "samples", "phones": [[mnemonic, milliseconds], ...]}`, then
-that many 16-bit little-endian samples.
+It stands alone (standard library only) and is started once per batch by `espeak.py`: the library keeps global
+state that must not live in the caller's process. Input, one JSON object on standard input: `{"voice", "rate",
+"pitch", "range", "texts"}`. Output, for each text: one JSON line `{"rate", "samples", "phones": [[mnemonic,
+milliseconds], ...]}`, then that many 16-bit little-endian samples.
 """
 
 import ctypes
@@ -21,12 +21,21 @@ class _Id(ctypes.Union):
 
 
 class _Event(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_int), ("identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
-                ("length", ctypes.c_int), ("audio_position", ctypes.c_int), ("sample", ctypes.c_int),
-                ("user", ctypes.c_void_p), ("id", _Id)]
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("id", _Id),
+    ]
 
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 
 def main() -> int:

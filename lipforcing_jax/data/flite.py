@@ -1,7 +1,5 @@
 """The flite engine: its command line prints when every phone ends."""
 
-from __future__ import annotations
-
 import io
 import shutil
 import subprocess
@@ -61,10 +59,24 @@ class FliteEngine:
         """
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "speech.wav"
-            command = ["flite", "-voice", voice, "-psdur", "--setf", f"duration_stretch={1.0 / rate:.4f}",
-                       "--setf", f"int_f0_target_mean={_VOICES[voice] * pitch:.2f}", "-t", text, "-o", str(out)]
+            command = [
+                "flite",
+                "-voice",
+                voice,
+                "-psdur",
+                "--setf",
+                f"duration_stretch={1.0 / rate:.4f}",
+                "--setf",
+                f"int_f0_target_mean={_VOICES[voice] * pitch:.2f}",
+                "-t",
+                text,
+                "-o",
+                str(out),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             if done.returncode or not out.exists():
-                raise UserError(f"flite could not speak {text!r} with the voice {voice}: {done.stderr.strip()[:200]}.")
+                raise UserError(
+                    f"flite could not speak {text!r} with the voice {voice}: {done.stderr.strip()[:200]}."
+                )
             audio = read_wave(out.read_bytes())
         return Utterance(audio, parse_phones(done.stdout), f"flite:{voice}", text)

@@ -1,10 +1,8 @@
 """Speech with known phone timing: the engine protocol, the choice of engine, and voice transforms.
 
-Engines are stateless: each call starts its own short-lived process (or computes in NumPy), so that a crash or the
-global state of a C library can not leak from one utterance into the next.
+Engines are stateless: each call starts its own short-lived process (or computes in NumPy), so that a crash or
+the global state of a C library can not leak from one utterance into the next.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -47,20 +45,28 @@ class SpeechEngine(Protocol):
         ...
 
     def speak(self, text: str, voice: str, rate: float = 1.0, pitch: float = 1.0, seed: int = 0) -> Utterance:
-        """Speak `text`; `rate` and `pitch` are factors around the voice's own (2 is twice as fast, an octave up)."""
+        """Speak `text`; `rate` and `pitch` are factors around the voice's own (2 is twice as fast, an octave
+        up)."""
         ...
 
 
 def available_engines() -> tuple[SpeechEngine, ...]:
-    """The engines that work on this machine, best first; the built-in formant synthesiser is always the last."""
+    """The engines that work on this machine, best first; the built-in formant synthesiser is always the
+    last."""
     from lipforcing_jax.data import espeak, flite, formant
 
     candidates = (flite.FliteEngine(), espeak.EspeakEngine(), formant.FormantEngine())
     return tuple(engine for engine in candidates if engine.voices)
 
 
-def speak(engines: tuple[SpeechEngine, ...], text: str, voice: str, rate: float = 1.0, pitch: float = 1.0,
-          seed: int = 0) -> Utterance:
+def speak(
+    engines: tuple[SpeechEngine, ...],
+    text: str,
+    voice: str,
+    rate: float = 1.0,
+    pitch: float = 1.0,
+    seed: int = 0,
+) -> Utterance:
     """Speak with a voice given as `engine:voice`.
 
     Raises:

@@ -1,10 +1,8 @@
 """Ready clips for training: exactly so many seconds of speech, its phones, and its mouth.
 
-`sample_utterance` is a pure function of its arguments (and of the engines installed). Sentences, voices and seeds of
-the two splits are disjoint.
+`sample_utterance` is a pure function of its arguments (and of the engines installed). Sentences, voices and
+seeds of the two splits are disjoint.
 """
-
-from __future__ import annotations
 
 import hashlib
 from pathlib import Path
@@ -16,13 +14,31 @@ from lipforcing_jax.data import acoustics
 from lipforcing_jax.data.articulation import MouthStyle, mouth_track, random_style
 from lipforcing_jax.data.phones import Phone
 from lipforcing_jax.data.sentences import SPLITS, sentence
-from lipforcing_jax.data.speech import SAMPLE_RATE, SpeechEngine, Utterance, available_engines, resize_voice, speak
+from lipforcing_jax.data.speech import (
+    SAMPLE_RATE,
+    SpeechEngine,
+    Utterance,
+    available_engines,
+    resize_voice,
+    speak,
+)
 
 FPS = 25
 
 #: Never heard in training.
-HELDOUT_VOICES = frozenset({"flite:awb", "espeak:en-us+m4", "espeak:en-us+f5", "espeak:en-gb+klatt3",
-                            "espeak:en-us+anika", "espeak:en-us+david", "formant:bass", "formant:child"})
+HELDOUT_VOICES = frozenset(
+    {
+        "flite:awb",
+        "espeak:en-us+m4",
+        "espeak:en-us+f5",
+        "espeak:en+klatt3",
+        "espeak:en-us+anika",
+        "espeak:en-us+david",
+        "espeak:fi+m6",
+        "formant:bass",
+        "formant:child",
+    }
+)
 #: How often an engine is drawn, where it is there: recorded voices are few, but closest to people.
 _SHARE = {"flite": 0.6, "espeak": 0.4, "formant": 0.0}
 
@@ -57,9 +73,12 @@ def _trim(utterance: Utterance, margin: float = 0.03) -> tuple[np.ndarray, list[
         return utterance.audio[:0], []
     start = max(sounded[0].start - margin, 0.0)
     stop = min(sounded[-1].end + margin, len(utterance.audio) / SAMPLE_RATE)
-    phones = [Phone(p.label, max(p.start, start) - start, min(p.end, stop) - start)
-              for p in utterance.phones if p.end > start and p.start < stop]
-    return utterance.audio[round(start * SAMPLE_RATE):round(stop * SAMPLE_RATE)], phones
+    phones = [
+        Phone(p.label, max(p.start, start) - start, min(p.end, stop) - start)
+        for p in utterance.phones
+        if p.end > start and p.start < stop
+    ]
+    return utterance.audio[round(start * SAMPLE_RATE) : round(stop * SAMPLE_RATE)], phones
 
 
 def inhalation(seconds: float, rng: np.random.Generator) -> Float32[np.ndarray, "n"]:
@@ -81,7 +100,7 @@ def pause(seconds: float, rng: np.random.Generator, before_speech: bool) -> tupl
     if rng.random() < 0.8:
         sound = inhalation(length, rng)
         begin = int(start * SAMPLE_RATE)
-        audio[begin:begin + len(sound)] += sound[: len(audio) - begin]
+        audio[begin : begin + len(sound)] += sound[: len(audio) - begin]
     return audio, [Phone("pau", 0.0, start), Phone("breath", start, stop), Phone("pau", stop, seconds)]
 
 
@@ -93,25 +112,39 @@ def _cached(cache: Path | None, key: tuple, make) -> Utterance:
     path = cache / name[:2] / f"{name}.npz"
     if path.exists():
         with np.load(path) as stored:
-            phones = tuple(Phone(str(label), float(a), float(b)) for label, (a, b) in
-                           zip(stored["labels"], stored["times"], strict=True))
+            phones = tuple(
+                Phone(str(label), float(a), float(b))
+                for label, (a, b) in zip(stored["labels"], stored["times"], strict=True)
+            )
             return Utterance(stored["audio"].astype(np.float32) / 32767.0, phones, key[0], key[1])
     made = make()
     made = Utterance(np.clip(made.audio, -1.0, 1.0), made.phones, made.voice, made.text)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{np.random.default_rng().integers(1 << 40):x}.tmp")
     with partial.open("wb") as file:
-        np.savez(file, audio=np.round(made.audio * 32767.0).astype(np.int16), labels=[p.label for p in made.phones],
-                 times=np.array([[p.start, p.end] for p in made.phones], np.float32).reshape(-1, 2))
+        np.savez(
+            file,
+            audio=np.round(made.audio * 32767.0).astype(np.int16),
+            labels=[p.label for p in made.phones],
+            times=np.array([[p.start, p.end] for p in made.phones], np.float32).reshape(-1, 2),
+        )
     partial.replace(path)
     return made
 
 
-def _talk(rng: np.random.Generator, split: str, seconds: float, engines: tuple[SpeechEngine, ...],
-          cache: Path | None) -> tuple[np.ndarray, list[Phone]]:
+def _talk(
+    rng: np.random.Generator,
+    split: str,
+    seconds: float,
+    engines: tuple[SpeechEngine, ...],
+    cache: Path | None,
+) -> tuple[np.ndarray, list[Phone]]:
     """At least `seconds` of one speaker, sentence after sentence with pauses between."""
     voice = _draw_voice(rng, split, engines)
-    rate, pitch = float(np.round(rng.uniform(0.8, 1.35), 2)), float(np.round(np.exp(rng.normal(0.0, 0.12)), 2))
+    rate, pitch = (
+        float(np.round(rng.uniform(0.8, 1.35), 2)),
+        float(np.round(np.exp(rng.normal(0.0, 0.12)), 2)),
+    )
     factor = float(np.round(rng.uniform(0.86, 1.18), 3))
     audio, phones, length = [], [], 0
     between = "lead" if rng.random() < 0.3 else "none"
@@ -123,8 +156,11 @@ def _talk(rng: np.random.Generator, split: str, seconds: float, engines: tuple[S
             parts = []
         text_seed, tone = int(rng.integers(1 << 40)), int(rng.integers(1 << 16))
         text = sentence(text_seed, split)
-        spoken = _cached(cache, (voice, text, rate, pitch, tone),
-                         lambda t=text, s=tone: speak(engines, t, voice, rate, pitch, s))
+        spoken = _cached(
+            cache,
+            (voice, text, rate, pitch, tone),
+            lambda t=text, s=tone: speak(engines, t, voice, rate, pitch, s),
+        )
         parts.append(_trim(resize_voice(spoken, factor)))
         for sound, segment in parts:
             offset = length / SAMPLE_RATE
@@ -136,15 +172,22 @@ def _talk(rng: np.random.Generator, split: str, seconds: float, engines: tuple[S
             rest = rng.uniform(0.5, 2.0)
             sound, segment = pause(rest, rng, before_speech=False)
             audio.append(sound)
-            phones += [Phone(p.label, p.start + length / SAMPLE_RATE, p.end + length / SAMPLE_RATE) for p in segment]
+            phones += [
+                Phone(p.label, p.start + length / SAMPLE_RATE, p.end + length / SAMPLE_RATE) for p in segment
+            ]
             length += len(sound)
     return np.concatenate(audio), phones
 
 
-def sample_utterance(seed: int, split: str = "train", seconds: float = 3.0, *,
-                     engines: tuple[SpeechEngine, ...] | None = None, cache_dir: str | Path | None = None,
-                     style: MouthStyle | None = None,
-                     ) -> tuple[Float32[np.ndarray, "n"], tuple[Phone, ...], Float32[np.ndarray, "t 6"]]:
+def sample_utterance(
+    seed: int,
+    split: str = "train",
+    seconds: float = 3.0,
+    *,
+    engines: tuple[SpeechEngine, ...] | None = None,
+    cache_dir: str | Path | None = None,
+    style: MouthStyle | None = None,
+) -> tuple[Float32[np.ndarray, "n"], tuple[Phone, ...], Float32[np.ndarray, "t 6"]]:
     """One deterministic clip of clean speech with its phones and mouth.
 
     Args:
@@ -170,7 +213,8 @@ def sample_utterance(seed: int, split: str = "train", seconds: float = 3.0, *,
         audio = np.zeros(samples, np.float32)
         if kind < 0.015:
             audio += acoustics.coloured_noise(samples, rng, rng.uniform(0, 2)) * np.float32(
-                10 ** (rng.uniform(-70, -35) / 20))
+                10 ** (rng.uniform(-70, -35) / 20)
+            )
         phones: list[Phone] = [Phone("pau", 0.0, seconds)]
         return audio, tuple(phones), mouth_track(phones, frames, FPS, style)
     engines = available_engines() if engines is None else engines
@@ -180,8 +224,11 @@ def sample_utterance(seed: int, split: str = "train", seconds: float = 3.0, *,
     first = round(extra * FPS)
     mouth = mouth_track(phones, first + frames, FPS, style, audio)[first:]
     offset = first / FPS
-    cut = audio[first * 640:first * 640 + samples]
+    cut = audio[first * 640 : first * 640 + samples]
     cut = np.pad(cut, (0, samples - len(cut)))
-    inside = tuple(Phone(p.label, max(p.start - offset, 0.0), min(p.end - offset, seconds)) for p in phones
-                   if p.end > offset and p.start < offset + seconds)
+    inside = tuple(
+        Phone(p.label, max(p.start - offset, 0.0), min(p.end - offset, seconds))
+        for p in phones
+        if p.end > offset and p.start < offset + seconds
+    )
     return cut, inside, mouth
