@@ -15,6 +15,8 @@ from jaxtyping import Float, Float32, Float64, UInt8
 CROP_WIDTH, CROP_HEIGHT = 420, 560
 OUTSIDE_GREY = 127.0
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom in frame pixels, right and bottom exclusive
+
 # Image-left brow, image-right brow, nose.
 REFERENCE_TEMPLATE = np.array([[95.2, 112.0], [324.8, 112.0], [210.0, 224.0]])
 _LEFT_BROW = (43, 48, 49, 51, 50)
@@ -133,6 +135,27 @@ def square_matrix(matrix: Float[np.ndarray, "2 3"], size: int) -> Float64[np.nda
     squeezed = np.asarray(matrix, np.float64) * scale[:, None]
     squeezed[:, 2] += 0.5 * scale - 0.5
     return squeezed
+
+
+def frame_box(
+    matrix: Float[np.ndarray, "2 3"], region: Float[np.ndarray, "4"], shape: tuple[int, ...], margin: int
+) -> Box:
+    """The part of the frame that a region (left, top, right, bottom in target pixels) may reach."""
+    left, top, right, bottom = region
+    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]], np.float64)
+    corners = transform_points(invert(matrix), corners)
+    low = np.floor(corners.min(axis=0)).astype(int) - margin
+    high = np.ceil(corners.max(axis=0)).astype(int) + margin + 1
+    low, high = np.maximum(low, 0), np.minimum(high, (shape[1], shape[0]))
+    high = np.maximum(low, high)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def from_box(matrix: Float[np.ndarray, "2 3"], box: Box) -> Float64[np.ndarray, "2 3"]:
+    """The matrix for pixels counted from the corner of a box of the frame."""
+    matrix = np.array(matrix, np.float64)
+    matrix[:, 2] += matrix[:, :2] @ np.array(box[:2], np.float64)
+    return matrix
 
 
 def crop_reference(

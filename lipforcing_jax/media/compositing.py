@@ -14,34 +14,12 @@ from typing import Literal
 import cv2
 import jax
 import numpy as np
-from jaxtyping import Float, Float32, Float64, UInt8
+from jaxtyping import Float, Float32, UInt8
 
-from lipforcing_jax.media.alignment import CROP_HEIGHT, CROP_WIDTH, invert, square_matrix, transform_points
+from lipforcing_jax.media.alignment import CROP_HEIGHT, CROP_WIDTH, Box, frame_box, from_box, square_matrix
 from lipforcing_jax.media.mouth_mask import pixel_mask, soft_mask
 
 WeightMode = Literal["mouth", "full"]
-Box = tuple[int, int, int, int]  # left, top, right, bottom in frame pixels, right and bottom exclusive
-
-
-def frame_box(
-    matrix: Float[np.ndarray, "2 3"], region: Float[np.ndarray, "4"], shape: tuple[int, ...], margin: int
-) -> Box:
-    """The part of the frame that a region (left, top, right, bottom in target pixels) may reach."""
-    left, top, right, bottom = region
-    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]], np.float64)
-    corners = transform_points(invert(matrix), corners)
-    low = np.floor(corners.min(axis=0)).astype(int) - margin
-    high = np.ceil(corners.max(axis=0)).astype(int) + margin + 1
-    low, high = np.maximum(low, 0), np.minimum(high, (shape[1], shape[0]))
-    high = np.maximum(low, high)
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def _to_box(matrix, box: Box) -> Float64[np.ndarray, "2 3"]:
-    """The map from the box's own pixels to the matrix' target pixels."""
-    matrix = np.array(matrix, np.float64)
-    matrix[:, 2] += matrix[:, :2] @ np.array(box[:2], np.float64)
-    return matrix
 
 
 def _warp_back(picture, matrix, box: Box, interpolation: int, outside) -> np.ndarray:
@@ -50,7 +28,7 @@ def _warp_back(picture, matrix, box: Box, interpolation: int, outside) -> np.nda
     flags = interpolation | cv2.WARP_INVERSE_MAP
     # The map is frame to picture, which is what a warp of the picture into the frame samples by.
     return cv2.warpAffine(
-        picture, _to_box(matrix, box), size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=outside
+        picture, from_box(matrix, box), size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=outside
     )
 
 
@@ -188,7 +166,8 @@ def detail_share(
     not move), 0 from `different` levels on (lips, teeth, all that moved: old detail there would be a ghost).
     """
     sigma = face.shape[0] / 100
-    change = cv2.GaussianBlur(np.abs(face - aligned).max(axis=2), (0, 0), sigma)
+    red, green, blue = cv2.split(np.abs(face - aligned))
+    change = cv2.GaussianBlur(np.maximum(np.maximum(red, green), blue), (0, 0), sigma)
     share = np.clip((different - change) / (different - same), 0, 1)
     return cv2.GaussianBlur(cv2.erode(share, np.ones((3, 3), np.uint8)), (0, 0), sigma)
 

@@ -89,15 +89,14 @@ def track(
     A clip in which `state.faces_seen` stays 0 shows no face, or fewer than `face_index` + 1
     (`state.most_faces` tells which).
     """
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    thumbnail = cv2.resize(grey, (24, 24), interpolation=cv2.INTER_AREA)
+    thumbnail = _thumbnail(frame)
     cut = state.thumbnail is not None and _likeness(state.thumbnail, thumbnail) < config.cut_likeness
     state = dataclasses.replace(state, thumbnail=thumbnail)
     if cut:
         state = dataclasses.replace(state, searched=config.search_every)  # look at once
     if config.method == "every_frame":
         return _track_every_frame(frame, _forget_place(state, config) if cut else state, detector, config)
-    followed = _follow(grey, state, config) if state.patch is not None else None
+    followed = _follow(frame, state, config) if state.patch is not None else None
     if followed is not None:
         matrix, patch, drift = followed
         if state.gap == 0 and state.since_key + 1 < config.key_every:
@@ -108,7 +107,7 @@ def track(
             drift, jump = _update_drift(matrix, drift, measured, config)
             if jump:
                 matrix, drift = np.asarray(measured, np.float64), _IDENTITY
-            return _seen(matrix, _patch(grey, matrix) if jump else patch, drift, state, since_key=0)
+            return _seen(matrix, _patch(frame, matrix) if jump else patch, drift, state, since_key=0)
         state = dataclasses.replace(state, matrix=matrix, patch=patch, drift=drift)
     elif cut:
         state = _forget_place(state, config)
@@ -117,9 +116,9 @@ def track(
         if state.matrix is not None and state.gap < config.max_bridge:
             face = detector.refine(frame, _face_box(state.matrix))
         if face is not None:
-            return _found(frame, grey, face, state, detector)
+            return _found(frame, face, state, detector)
 
-    return _search(frame, grey, state, detector, config)
+    return _search(frame, state, detector, config)
 
 
 def _seen(matrix, patch, drift, state, since_key) -> tuple[TrackedFace, TrackingState]:
@@ -136,9 +135,9 @@ def _seen(matrix, patch, drift, state, since_key) -> tuple[TrackedFace, Tracking
     return TrackedFace("detected", matrix), state
 
 
-def _found(frame, grey, face, state, detector) -> tuple[TrackedFace, TrackingState]:
+def _found(frame, face, state, detector) -> tuple[TrackedFace, TrackingState]:
     matrix = _acquire(frame, face, detector)
-    return _seen(matrix, _patch(grey, matrix), _IDENTITY, state, since_key=0)
+    return _seen(matrix, _patch(frame, matrix), _IDENTITY, state, since_key=0)
 
 
 def _forget_place(state, config) -> TrackingState:
@@ -146,7 +145,7 @@ def _forget_place(state, config) -> TrackingState:
     return dataclasses.replace(state, matrix=None, patch=None, gap=max(state.gap, config.max_bridge))
 
 
-def _search(frame, grey, state, detector, config) -> tuple[TrackedFace, TrackingState]:
+def _search(frame, state, detector, config) -> tuple[TrackedFace, TrackingState]:
     """The face is not where it was: search the whole frame (not in every frame), else bridge or give up."""
     if state.gap >= 2 and state.searched + 1 < config.search_every:
         return _lost(dataclasses.replace(state, searched=state.searched + 1), config)
@@ -155,7 +154,7 @@ def _search(frame, grey, state, detector, config) -> tuple[TrackedFace, Tracking
     anyone = state.matrix is None or state.gap >= config.max_bridge
     face = _choose(faces, state.matrix, config, anyone=anyone)
     if face is not None:
-        return _found(frame, grey, face, state, detector)
+        return _found(frame, face, state, detector)
     return _lost(state, config)
 
 
@@ -211,9 +210,9 @@ def _update_drift(matrix, drift, measured, config):
     return blended, bool(distance > config.jump * alignment.CROP_WIDTH)
 
 
-def _follow(grey, state, config):
+def _follow(frame, state, config):
     """The face carried on by optical flow: (matrix, patch, drift), or None when the flow can't be trusted."""
-    here = _patch(grey, state.matrix)
+    here = _patch(frame, state.matrix)
     motion = _patch_motion(state.patch, here, config)
     if motion is None:
         return None
@@ -224,26 +223,39 @@ def _follow(grey, state, config):
     step = _IDENTITY + config.correction_rate * (state.drift - _IDENTITY)
     matrix = _compose(step, matrix)
     drift = _compose(state.drift, alignment.invert(step))
-    patch = _patch(grey, matrix)
+    patch = _patch(frame, matrix)
     inside = (_FEATURE_ROWS, _FEATURE_COLUMNS)
     if _likeness(state.patch[inside], patch[inside]) < config.min_likeness:
         return None
     return matrix, patch, drift
 
 
-def _patch(grey: UInt8[np.ndarray, "h w"], matrix) -> UInt8[np.ndarray, "180 210"]:
-    """The upper half of the crop at half size; large faces are shrunk by area first, against aliasing."""
+def _patch(frame: UInt8[np.ndarray, "h w 3"], matrix) -> UInt8[np.ndarray, "180 210"]:
+    """The upper half of the crop, grey, at half size; large faces are first shrunk by area (aliasing)."""
     shrink = max(1, int(_PATCH_SCALE**-1 / np.sqrt(abs(np.linalg.det(matrix[:, :2])))))
     to_patch = _PATCH_SCALE * np.asarray(matrix, np.float64)
+    region = np.array([0.0, 0.0, _PATCH_WIDTH, _PATCH_HEIGHT])
+    left, top, right, bottom = alignment.frame_box(to_patch, region, frame.shape, margin=2 * shrink)
+    if right - left < shrink or bottom - top < shrink:
+        return np.zeros((_PATCH_HEIGHT, _PATCH_WIDTH), np.uint8)
+    height, width = (bottom - top) // shrink, (right - left) // shrink
+    grey = frame[top : top + height * shrink, left : left + width * shrink]
+    to_patch = alignment.from_box(to_patch, (left, top, right, bottom))
     if shrink > 1:
-        height, width = (max(1, side // shrink) for side in grey.shape)
-        whole = grey[: height * shrink, : width * shrink]
-        grey = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+        grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
         shift = (shrink - 1) / 2
         to_patch = _compose(to_patch, np.array([[shrink, 0, shift], [0, shrink, shift]]))
+    grey = cv2.cvtColor(grey, cv2.COLOR_RGB2GRAY)
     return cv2.warpAffine(
         grey, to_patch, (_PATCH_WIDTH, _PATCH_HEIGHT), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
+
+
+def _thumbnail(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "24 24"]:
+    """A tiny grey copy from every few pixels: enough to see a cut, and cheap for large frames."""
+    step = max(1, min(frame.shape[:2]) // 120)
+    sparse = cv2.cvtColor(np.ascontiguousarray(frame[::step, ::step]), cv2.COLOR_RGB2GRAY)
+    return cv2.resize(sparse, (24, 24), interpolation=cv2.INTER_AREA)
 
 
 def _patch_motion(before, after, config) -> Float64[np.ndarray, "2 3"] | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import GOLDENS
 
-from lipforcing_jax.media import compositing
+from lipforcing_jax.media import alignment, compositing
 from lipforcing_jax.media.alignment import align_face, align_face_reference, square_matrix
 from lipforcing_jax.media.mouth_mask import pixel_mask
 
@@ -81,7 +81,7 @@ def test_reference_paste(golden, tag):
 def test_reference_weight_and_resize(golden, tag):
     picture, generated, aligned, matrix = golden_case(golden, tag)
     case = FACTS["paste"][tag]
-    box = compositing.frame_box(matrix, np.array([0.0, 0, 419, 559]), picture.shape, margin=2)
+    box = alignment.frame_box(matrix, np.array([0.0, 0, 419, 559]), picture.shape, margin=2)
     footprint, weight = compositing.footprint_weight(matrix, box)
     assert footprint.sum(dtype=np.float64) == pytest.approx(case["eroded_mask_sum"], rel=1e-5)
     assert weight.sum(dtype=np.float64) == pytest.approx(case["weight_sum"], rel=1e-5)
@@ -99,7 +99,7 @@ def test_reference_weight_and_resize(golden, tag):
 def test_box_form_equals_the_whole_frame():
     matrix = np.array([[1.3, 0.1, -200], [-0.1, 1.3, -150]], np.float32)
     shape = (700, 640)
-    box = compositing.frame_box(matrix, np.array([0.0, 0, 419, 559]), shape, margin=2)
+    box = alignment.frame_box(matrix, np.array([0.0, 0, 419, 559]), shape, margin=2)
     whole = (0, 0, shape[1], shape[0])
     for part, full in zip(
         compositing.footprint_weight(matrix, box), compositing.footprint_weight(matrix, whole), strict=True
