@@ -55,12 +55,14 @@ def clean_camera(seed: int = 0) -> Camera:
 
 @dataclass(frozen=True)
 class Sensor:
-    """A camera made ready for one picture size: gain per pixel and channel, and a noise field to cut from."""
+    """A camera made ready for one picture size: gain per pixel and channel, a noise field to cut from and
+    the 8-bit response curve."""
 
     camera: Camera
     scale: float
     gain: Float32[np.ndarray, "h w 3"]
     noise: Float32[np.ndarray, "h2 w2 3"] | None
+    response: UInt8[np.ndarray, " 256"]
 
 
 def make_sensor(camera: Camera, height: int, width: int, scale: float) -> Sensor:
@@ -79,7 +81,8 @@ def make_sensor(camera: Camera, height: int, width: int, scale: float) -> Sensor
         sigma = camera.noise_size * scale
         if sigma > 0.3:
             noise = cv2.GaussianBlur(noise, (0, 0), sigma) * np.float32(1 + 1.0 * sigma)
-    return Sensor(camera, scale, np.ascontiguousarray(gain), noise)
+    response = 255.0 * (np.arange(256) / 255.0) ** camera.gamma + 0.5
+    return Sensor(camera, scale, np.ascontiguousarray(gain), noise, response.astype(np.uint8))
 
 
 def expose(
@@ -93,16 +96,15 @@ def expose(
     if camera.sharpen:
         wide = cv2.GaussianBlur(picture, (0, 0), 1.2 * sensor.scale, borderType=cv2.BORDER_REFLECT_101)
         picture = picture + np.float32(camera.sharpen) * (picture - wide)
-    picture = picture * (sensor.gain * np.float32(light))
-    if camera.gamma != 1.0:
-        picture = np.maximum(picture, 0) ** np.float32(camera.gamma)
+    picture = picture * (sensor.gain * np.float32(255.0 * light))
     if sensor.noise is not None:
         row, column = np.random.default_rng([camera.seed, frame, 9909]).integers(0, 64, 2)
         height, width = picture.shape[:2]
         picture = (
             picture + np.float32(camera.noise) * sensor.noise[row : row + height, column : column + width]
         )
-    pixels = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    picture += np.float32(0.5)
+    pixels = cv2.LUT(np.clip(picture, 0, 255, out=picture).astype(np.uint8), sensor.response)
     return pixels if camera.quality >= 100 else _compress(camera, pixels)
 
 

@@ -53,7 +53,9 @@ def head_hair(identity: Identity, canvas: Canvas, f: np.ndarray, angle: np.ndarr
     arch = 0.02 + hair.line + 0.16 * hair.fringe - 0.28 * canvas.x**2 * (1 - hair.fringe)
     top = smoothstep(0.03, -0.03, canvas.y - arch + 1.2 * edge - 0.03 * np.abs(side))
     reach = {SHORT: 1.62, MEDIUM: 1.15, LONG: 0.55}[hair.style]
-    flank = smoothstep(1.0 - hair.cover, 1.04 - hair.cover, f + edge) * smoothstep(reach - 0.25, reach, angle)
+    flank = smoothstep(1.0 - hair.cover, 1.04 - hair.cover, f + edge) * smoothstep(
+        reach - 0.10, reach, angle + 2 * edge
+    )
     outer = 1.05 + hair.volume + (0.05 if hair.style == LONG else 0.0)
     skull = smoothstep(outer + 0.03, outer - 0.03, f + edge)
     alpha = np.maximum(top, flank) * skull
@@ -120,9 +122,9 @@ def beard(identity: Identity, canvas: Canvas, f: np.ndarray) -> tuple[Layer, Flo
     lean = canvas.x * 0.9 + 0.35 * np.sign(canvas.x) * (canvas.y - 0.7)
     streak = bristles(key, canvas.y, lean)
     thick = 0.10 * fractal_noise((*key, 7), canvas.x, canvas.y, 10, 4, 0.7)
-    alpha = 0.95 * smoothstep(0.05, 0.58, zone * (0.85 + 0.13 * streak + thick))
+    alpha = 0.95 * smoothstep(0.05, 0.58, zone * (0.85 + 0.09 * streak + thick))
     dark = 0.75 * np.asarray(hair.color, np.float32) / (1 + 0.6 * hair.grey)
-    white = np.clip(0.35 + 0.4 * streak + 1.6 * (canvas.y - 0.95), 0, 1) * hair.beard_grey
+    white = np.clip(0.35 + 0.25 * streak + 1.6 * (canvas.y - 0.95), 0, 1) * hair.beard_grey
     color = dark * np.exp(0.32 * streak)[..., None]
     color = color + white[..., None] * (np.float32(0.42) - color)
     dots = np.clip(0.55 + 0.45 * value_noise((*key, 8), canvas.x, canvas.y, 150), 0, 1)

@@ -22,22 +22,22 @@ class Motion:
     motion blur.
     """
 
-    yaw: Float32[np.ndarray, t]
-    pitch: Float32[np.ndarray, t]
-    roll: Float32[np.ndarray, t]
-    shift_x: Float32[np.ndarray, t]
-    shift_y: Float32[np.ndarray, t]
-    blink: Float32[np.ndarray, t]
-    gaze_x: Float32[np.ndarray, t]
-    gaze_y: Float32[np.ndarray, t]
-    brow: Float32[np.ndarray, t]
-    jitter_x: Float32[np.ndarray, t]
-    jitter_y: Float32[np.ndarray, t]
-    jitter_scale: Float32[np.ndarray, t]
-    jitter_roll: Float32[np.ndarray, t]
-    light: Float32[np.ndarray, t]
-    smear_x: Float32[np.ndarray, t]
-    smear_y: Float32[np.ndarray, t]
+    yaw: Float32[np.ndarray, " t"]
+    pitch: Float32[np.ndarray, " t"]
+    roll: Float32[np.ndarray, " t"]
+    shift_x: Float32[np.ndarray, " t"]
+    shift_y: Float32[np.ndarray, " t"]
+    blink: Float32[np.ndarray, " t"]
+    gaze_x: Float32[np.ndarray, " t"]
+    gaze_y: Float32[np.ndarray, " t"]
+    brow: Float32[np.ndarray, " t"]
+    jitter_x: Float32[np.ndarray, " t"]
+    jitter_y: Float32[np.ndarray, " t"]
+    jitter_scale: Float32[np.ndarray, " t"]
+    jitter_roll: Float32[np.ndarray, " t"]
+    light: Float32[np.ndarray, " t"]
+    smear_x: Float32[np.ndarray, " t"]
+    smear_y: Float32[np.ndarray, " t"]
 
     @property
     def frames(self) -> int:

@@ -58,7 +58,7 @@ class MouthField:
     r: Float32[np.ndarray, "h w"]
 
 
-def mouth_pose(identity: Identity, mouth: Float32[np.ndarray, 6]) -> MouthPose:
+def mouth_pose(identity: Identity, mouth: Float32[np.ndarray, " 6"]) -> MouthPose:
     """Turns mouth parameters in [0, 1] into this speaker's movement."""
     a, shape = identity.articulation, identity.shape
     jaw, opening, width, rounding, teeth, tongue = (float(v) for v in np.clip(mouth, 0.0, 1.0))
@@ -160,11 +160,11 @@ def paint_cavity(
     identity: Identity,
     pose: MouthPose,
     colors: Float32[np.ndarray, "4 3"],
-    x: Float32[np.ndarray, n],
-    y: Float32[np.ndarray, n],
-    top: Float32[np.ndarray, n],
-    bottom: Float32[np.ndarray, n],
-    r: Float32[np.ndarray, n],
+    x: Float32[np.ndarray, " n"],
+    y: Float32[np.ndarray, " n"],
+    top: Float32[np.ndarray, " n"],
+    bottom: Float32[np.ndarray, " n"],
+    r: Float32[np.ndarray, " n"],
     pixel: float,
 ) -> Float32[np.ndarray, "n 3"]:
     """Colour of the inside of the mouth at positions inside the opening (display-referred RGB).

@@ -14,8 +14,12 @@ _CENTRE = (0.0, 0.65)
 def smoothstep(low: float | np.ndarray, high: float | np.ndarray, value: np.ndarray) -> np.ndarray:
     """0 below `low`, 1 above `high`, with a cubic between; `low` > `high` gives the falling step."""
     ratio = (value - low) * (1.0 / (high - low))
-    ratio = np.minimum(np.maximum(ratio, 0.0), 1.0)
-    return ratio * ratio * (3.0 - 2.0 * ratio)
+    np.maximum(ratio, 0.0, out=ratio)
+    np.minimum(ratio, 1.0, out=ratio)
+    cubic = 3.0 - 2.0 * ratio
+    cubic *= ratio
+    cubic *= ratio
+    return cubic
 
 
 def value_noise(

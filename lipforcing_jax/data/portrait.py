@@ -166,5 +166,9 @@ def _mouth_colors(identity: Identity, light: np.ndarray, gain: float) -> Float32
 
 
 def _eye_colors(identity: Identity, light: np.ndarray, gain: float) -> Float32[np.ndarray, "4 3"]:
-    rows = np.array([[0.50, 0.45, 0.43], identity.eyes.iris, [0.008, 0.007, 0.007], [0.03, 0.022, 0.02]])
+    skin = float(np.mean(identity.skin.color))
+    white = 0.26 + 0.5 * skin
+    rows = np.array(
+        [[white, 0.92 * white, 0.88 * white], identity.eyes.iris, [0.008, 0.007, 0.007], [0.03, 0.022, 0.02]]
+    )
     return develop(identity.light, rows * light, gain)

@@ -239,33 +239,46 @@ def _paint_eyes(
         head[box[0], box[1], :3] = drawn
 
 
-def render_frame(
-    portrait: Portrait,
-    mouth: Float32[np.ndarray, 6],
-    motion: Motion,
-    frame: int,
-    view: View,
-    blur: float = 0.0,
-) -> Float32[np.ndarray, "h w 3"]:
-    """One picture before the camera: display-referred RGB in [0, 1]; `blur` softens a fast mouth (face
-    units).
+@dataclass(frozen=True)
+class Still:
+    """What every mouth track shares of one frame: positions, the head with eyes, background and glasses.
+
+    `start` is the first row that a mouth may change.
     """
+
+    x: Float32[np.ndarray, "h w"]
+    y: Float32[np.ndarray, "h w"]
+    head: Float32[np.ndarray, "h w 4"]
+    behind: Float32[np.ndarray, "h w 3"]
+    glasses: Float32[np.ndarray, "h w 4"] | None
+    start: int
+
+
+def render_still(portrait: Portrait, motion: Motion, frame: int, view: View) -> Still:
+    """Everything of a frame but the mouth."""
     x, y, placed = _solve_pose(portrait, motion, frame, view)
-    pixel = (view.bottom - view.top) / view.height
     lift = np.float32(0.016 * float(motion.brow[frame]))
     raised = y + lift * smoothstep(0.335, 0.28, y) * smoothstep(0.0, 0.15, y)
-    start = int(np.argmax((y > mouth_drawing.TOP).any(axis=1)))
-    head = np.empty((view.height, view.width, 4), np.float32)
-    if start:
-        head[:start] = _sample(portrait, portrait.head, x[:start], raised[:start])
-    pose = mouth_drawing.mouth_pose(portrait.identity, mouth)
-    head[start:] = _lower_face(portrait, pose, x[start:], y[start:], pixel, blur)
-    _paint_eyes(portrait, head, x, y, motion, frame, pixel)
+    head = _sample(portrait, portrait.head, x, raised)
+    _paint_eyes(portrait, head, x, y, motion, frame, (view.bottom - view.top) / view.height)
     behind = _background(portrait, placed, motion, frame, view)
-    picture = behind + head[..., 3:] * (head[..., :3] - behind)
-    if portrait.glasses is not None:
-        rim = _sample(portrait, portrait.glasses, x, y)
-        picture = picture + rim[..., 3:] * (rim[..., :3] - picture)
+    glasses = None if portrait.glasses is None else _sample(portrait, portrait.glasses, x, y)
+    return Still(x, y, head, behind, glasses, int(np.argmax((y > mouth_drawing.TOP).any(axis=1))))
+
+
+def render_mouth(
+    portrait: Portrait, still: Still, mouth: Float32[np.ndarray, " 6"], view: View, blur: float = 0.0
+) -> Float32[np.ndarray, "h w 3"]:
+    """The picture before the camera: display-referred RGB in [0, 1]; `blur` (face units) softens a fast mouth."""
+    rows = slice(still.start, None)
+    x, y = still.x[rows], still.y[rows]
+    pose = mouth_drawing.mouth_pose(portrait.identity, mouth)
+    moved = _lower_face(portrait, pose, x, y, (view.bottom - view.top) / view.height, blur)
+    head = still.head.copy()
+    head[rows] = np.where((y > mouth_drawing.TOP)[..., None], moved, head[rows])
+    picture = still.behind + head[..., 3:] * (head[..., :3] - still.behind)
+    if still.glasses is not None:
+        picture = picture + still.glasses[..., 3:] * (still.glasses[..., :3] - picture)
     return picture
 
 
@@ -278,6 +291,44 @@ def _smear(picture: np.ndarray, motion: Motion, frame: int, view: View) -> np.nd
     return cv2.GaussianBlur(picture, (0, 0), max(across, 0.05), sigmaY=max(along, 0.05))
 
 
+def render_tracks(
+    portrait: Portrait,
+    mouths: Float32[np.ndarray, "k t 6"],
+    motion: Motion,
+    camera: Camera | None = None,
+    view: View | None = None,
+) -> UInt8[np.ndarray, "k t h w 3"]:
+    """Renders one talker with several mouth tracks; all else is shared, so this is cheaper than one by one.
+
+    Args:
+      portrait: from `prepare`, painted for the view's size.
+      mouths: jaw, opening, width, rounding, teeth, tongue in [0, 1] per track and frame.
+      motion: at least as many frames as a track.
+      camera: picture quality; None adds nothing.
+      view: what to show; None is the aligned crop at the size of the portrait.
+
+    Returns:
+      RGB frames. Two mouth tracks give identical pixels outside the lower face.
+    """
+    if mouths.ndim != 3 or mouths.shape[2] != 6:
+        raise ValueError(f"mouth tracks must be [t, 6], got {mouths.shape[1:]}")
+    if motion.frames < mouths.shape[1]:
+        raise ValueError(f"motion has {motion.frames} frames, mouth {mouths.shape[1]}")
+    view = view or aligned_view(int(round(portrait.pixels_per_unit / 1.25)))
+    scale = portrait.pixels_per_unit / 160.0
+    sensor = make_sensor(camera or clean_camera(), view.height, view.width, scale)
+    frames = np.empty((*mouths.shape[:2], view.height, view.width, 3), np.uint8)
+    gap = portrait.identity.articulation.gap
+    for index in range(mouths.shape[1]):
+        still = render_still(portrait, motion, index, view)
+        light = float(motion.light[index])
+        for track, mouth in enumerate(mouths):
+            change = float(abs(mouth[index, 1] - mouth[max(index - 1, 0), 1]))
+            picture = render_mouth(portrait, still, mouth[index], view, 0.1 * change * gap)
+            frames[track, index] = expose(sensor, _smear(picture, motion, index, view), index, light)
+    return frames
+
+
 def render(
     portrait: Portrait,
     mouth: Float32[np.ndarray, "t 6"],
@@ -285,30 +336,5 @@ def render(
     camera: Camera | None = None,
     view: View | None = None,
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Renders a clip.
-
-    Args:
-      portrait: from `prepare`, painted for the view's size.
-      mouth: jaw, opening, width, rounding, teeth, tongue in [0, 1] per frame.
-      motion: at least as many frames as `mouth`.
-      camera: picture quality; None adds nothing.
-      view: what to show; None is the aligned crop at the size of the portrait.
-
-    Returns:
-      RGB frames. Two mouth tracks give identical pixels outside the lower face.
-    """
-    if mouth.ndim != 2 or mouth.shape[1] != 6:
-        raise ValueError(f"mouth must be [t, 6], got {mouth.shape}")
-    if motion.frames < len(mouth):
-        raise ValueError(f"motion has {motion.frames} frames, mouth {len(mouth)}")
-    view = view or aligned_view(int(round(portrait.pixels_per_unit / 1.25)))
-    scale = portrait.pixels_per_unit / 160.0
-    sensor = make_sensor(camera or clean_camera(), view.height, view.width, scale)
-    frames = np.empty((len(mouth), view.height, view.width, 3), np.uint8)
-    for index in range(len(mouth)):
-        change = float(abs(mouth[index, 1] - mouth[max(index - 1, 0), 1]))
-        blur = 0.1 * change * portrait.identity.articulation.gap
-        picture = render_frame(portrait, mouth[index], motion, index, view, blur)
-        picture = _smear(picture, motion, index, view)
-        frames[index] = expose(sensor, picture, index, float(motion.light[index]))
-    return frames
+    """Renders a clip: `render_tracks` with one track."""
+    return render_tracks(portrait, mouth[None], motion, camera, view)[0]

@@ -9,7 +9,7 @@ from lipforcing_jax.data.camera import clean_camera, sample_camera
 from lipforcing_jax.data.identity import sample_identity
 from lipforcing_jax.data.motion import sample_motion
 from lipforcing_jax.data.portrait import prepare
-from lipforcing_jax.data.renderer import View, aligned_view, render
+from lipforcing_jax.data.renderer import View, aligned_view, render, render_tracks
 
 _SCENE = (-1.08, -0.58, 1.08, 1.58)
 """What a square scene shows, in face units."""
@@ -30,10 +30,23 @@ def render_clip(
     movement and camera, and identical pixels outside the lower face. `camera_seed` None adds no blur, noise
     or compression.
     """
+    return render_clips(identity_seed, motion_seed, mouth[None], size, camera_seed, split, fps)[0]
+
+
+def render_clips(
+    identity_seed: int,
+    motion_seed: int,
+    mouths: Float32[np.ndarray, "k t 6"],
+    size: int = 128,
+    camera_seed: int | None = None,
+    split: str = "train",
+    fps: float = 25.0,
+) -> UInt8[np.ndarray, "k t size size 3"]:
+    """The aligned clips of `render_clip` for several mouth tracks at once, at about half the cost each."""
     portrait = prepare(sample_identity(identity_seed, split), size)
-    motion = sample_motion(motion_seed, len(mouth), fps)
+    motion = sample_motion(motion_seed, mouths.shape[1], fps)
     camera = clean_camera() if camera_seed is None else sample_camera(camera_seed)
-    return render(portrait, mouth, motion, camera, aligned_view(size))
+    return render_tracks(portrait, mouths, motion, camera, aligned_view(size))
 
 
 def render_scene(

@@ -7,7 +7,7 @@ from lipforcing_jax.data.motion import sample_motion, still_motion
 from lipforcing_jax.data.mouth_drawing import mouth_field, mouth_pose, opening_coverage
 from lipforcing_jax.data.portrait import prepare
 from lipforcing_jax.data.renderer import render
-from lipforcing_jax.data.talkers import render_clip, render_scene
+from lipforcing_jax.data.talkers import render_clip, render_clips, render_scene
 
 SIZE = 64
 
@@ -138,3 +138,10 @@ def test_a_scene_has_the_size_asked_for_and_moves_the_mouth():
     clip = render_scene(3, 3, _track([0.0, 0.8]), 96, 80)
     assert clip.shape == (2, 80, 96, 3)
     assert not np.array_equal(clip[0], clip[1])
+
+
+def test_several_tracks_at_once_equal_one_by_one():
+    tracks = np.stack([_track([0.0, 0.4]), _track([0.7, 0.1])])
+    together = render_clips(6, 7, tracks, SIZE, camera_seed=8)
+    for track, clip in zip(tracks, together, strict=True):
+        np.testing.assert_array_equal(clip, render_clip(6, 7, track, SIZE, camera_seed=8))
