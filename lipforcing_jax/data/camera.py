@@ -100,9 +100,8 @@ def expose(
     if sensor.noise is not None:
         row, column = np.random.default_rng([camera.seed, frame, 9909]).integers(0, 64, 2)
         height, width = picture.shape[:2]
-        picture = (
-            picture + np.float32(camera.noise) * sensor.noise[row : row + height, column : column + width]
-        )
+        field = sensor.noise[row : row + height, column : column + width]
+        picture += np.float32(255.0 * camera.noise) * field
     picture += np.float32(0.5)
     pixels = cv2.LUT(np.clip(picture, 0, 255, out=picture).astype(np.uint8), sensor.response)
     return pixels if camera.quality >= 100 else _compress(camera, pixels)

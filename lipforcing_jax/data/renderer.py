@@ -269,7 +269,7 @@ def render_still(portrait: Portrait, motion: Motion, frame: int, view: View) -> 
 def render_mouth(
     portrait: Portrait, still: Still, mouth: Float32[np.ndarray, " 6"], view: View, blur: float = 0.0
 ) -> Float32[np.ndarray, "h w 3"]:
-    """The picture before the camera: display-referred RGB in [0, 1]; `blur` (face units) softens a fast mouth."""
+    """The picture before the camera, display-referred RGB; `blur` (face units) softens a fast mouth."""
     rows = slice(still.start, None)
     x, y = still.x[rows], still.y[rows]
     pose = mouth_drawing.mouth_pose(portrait.identity, mouth)
