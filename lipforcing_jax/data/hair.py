@@ -61,10 +61,11 @@ def head_hair(identity: Identity, canvas: Canvas, f: np.ndarray, angle: np.ndarr
     alpha = np.maximum(top, flank) * skull
     if hair.style == LONG:
         length = smoothstep(1.9, 1.6, canvas.y + 3 * edge)
-        inner = 0.40 - hair.cover + 0.05 * np.sin(canvas.y * 5 + hair.parting * 20)
+        inner = 0.40 - hair.cover + 0.03 * np.sin(canvas.y * 4 + hair.parting * 20)
+        inner = inner + 0.5 * np.clip(0.45 - canvas.y, 0, 0.5)
         hang = smoothstep(inner - 0.015, inner + 0.015, np.abs(canvas.x) + edge)
         hang *= smoothstep(0.60 + hair.volume, 0.54 + hair.volume, np.abs(canvas.x) + edge)
-        alpha = np.maximum(alpha, hang * smoothstep(0.2, 0.5, canvas.y) * length)
+        alpha = np.maximum(alpha, hang * smoothstep(-0.05, 0.05, canvas.y) * length)
     flow = np.abs(side) + 0.3 * canvas.y * (canvas.y < 0.2) + 0.04 * edge
     streak = strands(key, canvas.y + 0.15 * np.sin(4 * canvas.x), flow * 1.0, 60)
     grey = np.clip(0.5 + 0.5 * value_noise((*key, 5), flow, canvas.y, (90, 6)), 0, 1) * hair.grey

@@ -151,7 +151,7 @@ def _sample_lips(rng: np.random.Generator, feminine: float, age: float, tone: fl
         y=_normal(rng, 0.790, 0.018),
         half_width=_normal(rng, 0.171, 0.014),
         upper=0.040 * fullness * _normal(rng, 1, 0.15),
-        lower=0.058 * fullness * _normal(rng, 1, 0.15),
+        lower=0.063 * fullness * _normal(rng, 1, 0.15),
         bow=float(rng.uniform(0.05, 0.35)),
         smile=_normal(rng, 0.0, 0.010),
         tone=float(rng.uniform(0, 1)),
