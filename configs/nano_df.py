@@ -1,0 +1,32 @@
+"""Nano, part 3 of 3: the causal student by diffusion forcing on pairs of drawn talkers.
+
+    lipforcing train --config configs/nano_df.py --workdir runs/nano
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "stage": "diffusion_forcing",
+            "preset": "nano",
+            "seed": 0,
+            "pairs": 300,
+            "latent_frames": 21,
+            "speech_clips": 1600,
+            "speech_frames": 129,
+            "workers": 1,
+            "rooms": 3,
+            "steps": 3000,
+            "batch": 4,
+            "frames": 12,
+            "peak_lr": 1.2e-3,
+            "warmup": 100,
+            "weight_decay": 0.02,
+            "clip_norm": 1.0,
+            "average_decay": 0.998,
+            "keep_weight": 0.2,
+            "save_every": 250,
+        }
+    )

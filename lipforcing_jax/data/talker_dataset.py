@@ -1,0 +1,48 @@
+"""Pairs of talkers: one face, one motion and one camera, speaking two different sentences.
+
+Rendering the same clip with another mouth gives the training pair that inference meets: the source video shows a mouth
+at every moment, but not the one that belongs to the sound. (The reference takes another segment of a real video,
+because nobody has filmed the same motion twice; spec training 2.2.)
+"""
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lipforcing_jax.data.talkers import render_clip
+
+SHARD = 10
+
+
+def _write_shard(path: Path, pairs: range, mouths: np.ndarray, size: int, split: str) -> None:
+    """`SHARD` pairs as uint8 [pairs, 2, t, size, size, 3]."""
+    cv2.setNumThreads(1)
+    drawn = np.stack([np.stack([render_clip(i, i, m, size=size, camera_seed=i, split=split) for m in mouths[k]])
+                      for k, i in enumerate(pairs)])  # fmt: skip
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, drawn)
+    partial.replace(path)
+
+
+def build(folder: Path, mouths: np.ndarray, size: int, split: str, workers: int = 1) -> list[Path]:
+    """Renders what is missing of the pairs and returns the shards in order.
+
+    Args:
+      mouths: [pairs, 2, t, 6], what the two clips of every pair say. Pair i has identity, motion and camera seed i.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    count = -(-len(mouths) // SHARD)
+    shards = [folder / f"{split}_{mouths.shape[2]}_{i:04d}.npy" for i in range(count)]
+    with ProcessPoolExecutor(workers) as pool:
+        jobs = []
+        for i, path in enumerate(shards):
+            pairs = range(i * SHARD, min((i + 1) * SHARD, len(mouths)))
+            if not path.exists():
+                jobs.append(pool.submit(_write_shard, path, pairs, mouths[pairs.start : pairs.stop], size, split))
+        for job in tqdm(jobs, desc=f"talkers ({split})", disable=not jobs):
+            job.result()
+    return shards

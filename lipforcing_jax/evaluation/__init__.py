@@ -1,0 +1,1 @@
+"""Measurements of results against the truth, and the reports drawn from them."""

@@ -1,0 +1,184 @@
+"""`lipforcing eval-talkers`: does the student speak? Measured on talkers, voices and sentences never trained on.
+
+A clip of a drawn talker is driven with the sound of another one; the truth is the same face, motion and camera rendered
+with that sound's mouth. Everything happens in aligned pictures, as the student sees and draws them.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from lipforcing_jax.data.articulation import MouthStyle
+from lipforcing_jax.data.speech import available_engines
+from lipforcing_jax.data.speech_samples import sample_utterance
+from lipforcing_jax.data.talkers import render_clip
+from lipforcing_jax.evaluation import opening
+from lipforcing_jax.media.comparison import contact_sheet, difference_frame
+from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask, soft_mask
+from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.sampling import stream
+from lipforcing_jax.sampling.plan import LEAD, plan
+from lipforcing_jax.weights import networks as weight_files
+
+FRAMES = 81
+FIT_CLIPS = 40
+
+
+class Talker(NamedTuple):
+    """One cross-driven clip: the source, the sound that drives it, and what it should look like."""
+
+    source: np.ndarray
+    truth: np.ndarray
+    closed: np.ndarray
+    audio: np.ndarray
+    other_audio: np.ndarray
+
+
+def make_talker(seed: int, size: int, split: str, engines) -> Talker:
+    """Source, driving sound and truth of one held-out identity; three different sentences."""
+    said = [
+        sample_utterance(900_000 + 3 * seed + k, split, FRAMES / 25, engines=engines, style=MouthStyle())
+        for k in range(3)
+    ]
+
+    def draw(mouth):
+        return render_clip(seed, seed, mouth, size=size, camera_seed=seed, split="held_out")
+
+    return Talker(
+        draw(said[0][2]), draw(said[1][2]), draw(np.tile(silent_mouth(), (FRAMES, 1))), said[1][0], said[2][0]
+    )
+
+
+def silent_mouth() -> np.ndarray:
+    """Parameters of a closed, relaxed mouth, as the articulation model gives them for silence."""
+    from lipforcing_jax.data.articulation import mouth_track
+    from lipforcing_jax.data.phones import Phone
+
+    return mouth_track((Phone("pau", 0.0, 2.0),), 50, 25, MouthStyle())[25]
+
+
+def chunks_of(preset: Preset, frames: np.ndarray, audio: np.ndarray) -> stream.Chunk:
+    """A clip as stacked chunks: the lead-in, padding by the last frame, and each chunk's sound with surroundings."""
+    cut = plan(len(frames), preset.window.chunk)
+    per = stream.frames_per_chunk(preset)
+    padded = np.concatenate([np.repeat(frames[:1], LEAD, 0), frames])
+    padded = np.concatenate([padded, np.repeat(padded[-1:], cut.chunks * per - len(padded), 0)])
+    before, own, after = stream.audio_window(preset)
+    lead = LEAD * own // per
+    sound = np.pad(audio, (before + lead, cut.chunks * own + after))
+    windows = np.stack([sound[k * own : k * own + before + own + after] for k in range(cut.chunks)])
+    return stream.Chunk(
+        jnp.asarray(padded.reshape(cut.chunks, 1, per, *frames.shape[1:])), jnp.asarray(windows[:, None], jnp.float32)
+    )
+
+
+class Driver:
+    """Runs a preset's student on aligned clips and pastes its mouth onto the source."""
+
+    def __init__(self, preset: Preset, folder: Path | None, seed: int):
+        self.preset, self.key = preset, jax.random.key(seed)
+        self.networks = weight_files.load(preset, folder)
+        size, cells = preset.face_size, preset.face_size // preset.tiny_vae.space_factor
+        self.masks = stream.Masks(
+            jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
+        )
+        self.soft = soft_mask(size)[None, :, :, None]
+        self.text = stream.constant_text(self.networks, preset)
+        self.run = jax.jit(stream.run, static_argnums=1)
+
+    def __call__(self, source: np.ndarray, audio: np.ndarray) -> np.ndarray:
+        """Aligned frames uint8 of `source` speaking `audio`."""
+        state = stream.start(self.networks, self.preset)
+        chunks = chunks_of(self.preset, source, audio)
+        _, frames = self.run(self.networks, self.preset, self.masks, self.text, state, chunks, self.key)
+        drawn = np.asarray(frames).reshape(-1, *source.shape[1:])[LEAD : LEAD + len(source)]
+        return np.round(source * self.soft + 255 * drawn * (1 - self.soft)).astype(np.uint8)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of uint8 pictures."""
+    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return float(10 * np.log10(255**2 / max(error, 1e-6)))
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson correlation; 0 where a series stands still."""
+    if a.std() < 1e-6 or b.std() < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def measure(driver: Driver, estimator, talker: Talker) -> tuple[dict[str, float], np.ndarray]:
+    """All numbers of one talker, and its driven frames."""
+    rows, columns = opening.mouth_box(driver.preset.face_size)
+    mouth = lambda frames: frames[:, rows, columns]  # noqa: E731
+    opened = lambda frames: opening.estimate(estimator, frames, talker.source)  # noqa: E731
+    driven, shuffled = driver(talker.source, talker.audio), driver(talker.source, talker.other_audio)
+    silent = driver(talker.source, np.zeros_like(talker.audio))
+    kept = driver.soft[0, :, :, 0] > 0.999
+    truth = opened(talker.truth)
+    numbers = {
+        "psnr_source": psnr(mouth(talker.source), mouth(talker.truth)),
+        "psnr_driven": psnr(mouth(driven), mouth(talker.truth)),
+        "psnr_shuffled": psnr(mouth(shuffled), mouth(talker.truth)),
+        "opening_source": correlation(opened(talker.source), truth),
+        "opening_driven": correlation(opened(driven), truth),
+        "opening_shuffled": correlation(opened(shuffled), truth),
+        "opening_spread": float(opened(driven).std() / max(truth.std(), 1e-6)),
+        "silence_opening": float(opened(silent)[12:].mean() - opened(talker.closed).mean()),
+        "outside_change": float(np.abs(driven[:, kept].astype(int) - talker.source[:, kept]).max()),
+    }
+    return numbers, driven
+
+
+def fit_estimator(size: int, engines) -> opening.OpeningEstimator:
+    """The opening estimator, fitted on identities of the training split."""
+    clips = []
+    for seed in tqdm(range(FIT_CLIPS), desc="fitting the opening estimator"):
+        mouth = sample_utterance(seed, "train", 40 / 25, engines=engines, style=MouthStyle())[2]
+        clips.append((render_clip(seed, seed, mouth, size=size, camera_seed=seed), mouth[:, 1]))
+    return opening.fit(clips)
+
+
+def evaluate(preset: Preset, folder: Path | None, talkers: int, out: Path, seed: int = 0) -> dict[str, dict]:
+    """Measures `talkers` held-out clips; writes talkers.json and talkers.png into `out`."""
+    engines = available_engines()
+    driver, estimator = Driver(preset, folder, seed), fit_estimator(preset.face_size, engines)
+    rows, pictures = [], []
+    for index in tqdm(range(talkers), desc="talkers"):
+        talker = make_talker(index, preset.face_size, "heldout", engines)
+        numbers, driven = measure(driver, estimator, talker)
+        rows.append(numbers)
+        if index < 6:
+            shown = range(6, FRAMES, 11)
+            pictures += [[clip[i] for i in shown] for clip in (talker.source, talker.truth, driven)]
+            pictures.append([difference_frame(talker.truth[i], driven[i]) for i in shown])
+    summary = {name: bootstrap([r[name] for r in rows]) for name in rows[0]}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "talkers.json").write_text(json.dumps({"summary": summary, "talkers": rows}, indent=1) + "\n")
+    labels = ["source", "truth", "result", "difference"] * (len(pictures) // 4)
+    sheet = contact_sheet(pictures, labels)
+    cv2.imwrite(str(out / "talkers.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    return summary
+
+
+def bootstrap(values: list[float], draws: int = 2000) -> dict[str, float]:
+    """Mean and its 95 % interval by resampling talkers."""
+    sample = np.asarray(values)
+    rng = np.random.default_rng(0)
+    means = sample[rng.integers(len(sample), size=(draws, len(sample)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"mean": float(sample.mean()), "low": float(low), "high": float(high)}
+
+
+def table(summary: dict[str, dict]) -> str:
+    """The summary as Markdown."""
+    lines = ["| measure | mean | 95 % interval |", "|---|---|---|"]
+    lines += [f"| {n} | {v['mean']:.3f} | {v['low']:.3f} to {v['high']:.3f} |" for n, v in summary.items()]
+    return "\n".join(lines)
