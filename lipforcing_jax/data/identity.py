@@ -169,7 +169,7 @@ def _sample_articulation(rng: np.random.Generator) -> Articulation:
         jaw=0.12 * float(rng.uniform(0.7, 1.2)),
         upper_share=float(rng.uniform(0.12, 0.32)),
         widen=float(rng.uniform(0.10, 0.22)),
-        pucker=float(rng.uniform(0.22, 0.36)),
+        pucker=float(rng.uniform(0.18, 0.32)),
         skew=_normal(rng, 0.0, 0.010),
         teeth_length=float(rng.uniform(0.040, 0.080)),
         teeth_width=float(rng.uniform(0.034, 0.043)),

@@ -77,7 +77,7 @@ def mouth_pose(identity: Identity, mouth: Float32[np.ndarray, " 6"]) -> MouthPos
         drop=gap - rise,
         corner=0.28 * gap + closed_drop - 0.012 * max(spread, 0.0),
         jaw=jaw_drop,
-        stretch=side,
+        stretch=max(side, 0.64),
         upper_scale=thin + 0.25 * rounding,
         lower_scale=thin + 0.30 * rounding,
         power=2.1 + 0.9 * max(spread, 0.0) - 0.2 * rounding,
@@ -96,7 +96,7 @@ def mouth_field(
     """
     lips = identity.lips
     side = np.abs(x)
-    near = smoothstep(0.42, 0.10, side) * smoothstep(TOP, 0.72, y) * smoothstep(1.08, 0.88, y)
+    near = smoothstep(0.37, 0.10, side) * smoothstep(TOP, 0.72, y) * smoothstep(1.00, 0.86, y)
     source_x = x + np.float32(1.0 / pose.stretch - 1.0) * near * x
     r = source_x * np.float32(1.0 / lips.half_width)
     r2 = np.minimum(r * r, 1.0)
