@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
             "heldout_clips": 64,
             "clip_frames": 129,
             "workers": 1,
-            "steps": 900,
+            "steps": 2400,
             "batch": 32,
             "frames": 64,
             "peak_lr": 2e-3,
@@ -27,6 +27,6 @@ def get_config() -> ml_collections.ConfigDict:
             "clip_norm": 1.0,
             "average_decay": 0.995,
             "phone_weight": 0.01,
-            "save_every": 150,
+            "save_every": 300,
         }
     )

@@ -38,13 +38,20 @@ def build(path: Path, clips: int, frames: int, size: int, leaves: float = 0.3) -
     return np.load(path, mmap_mode="r")
 
 
-def crops(pool, rng: np.random.Generator, batch: int, frames: int, crop: int) -> Float32[np.ndarray, "b t crop crop 3"]:
-    """Random windows in space and time, mirrored and colour-shifted at random, in [0, 1]."""
+def crops(
+    pool, rng: np.random.Generator, batch: int, frames: int, crop: int, grid: int
+) -> Float32[np.ndarray, "b t crop crop 3"]:
+    """Random windows in space and time, mirrored and colour-shifted at random, in [0, 1].
+
+    Windows lie on the patch `grid`, and half of them on the mouth, where the student draws.
+    """
     count, length, size = pool.shape[:3]
     out = np.empty((batch, frames, crop, crop, 3), np.float32)
     for b in range(batch):
         i, t = rng.integers(count), rng.integers(length - frames + 1)
-        y, x = rng.integers(size - crop + 1, size=2)
+        y, x = grid * rng.integers((size - crop) // grid + 1, size=2)
+        if rng.random() < 0.5:
+            y, x = size // 2 - grid * rng.integers(3), (size - crop) // 2
         clip = pool[i, t : t + frames, y : y + crop, x : x + crop].astype(np.float32) / 255
         if rng.random() < 0.3:  # A stream begins with copies of its first frame.
             clip[:3] = clip[3]

@@ -1,11 +1,11 @@
-"""Training loss of the tiny video autoencoder."""
+"""Training loss of the tiny video autoencoder's decoder."""
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.models.tiny_vae import TinyDecoder, TinyEncoder
 
 
 def halve(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
@@ -25,24 +25,25 @@ def pyramid_l1(x: Float[Array, "n h w c"], y: Float[Array, "n h w c"], levels: i
     return total + jnp.abs(x - y).mean()
 
 
-def loss(graphdef, params, frames: Float[Array, "b t h w 3"], key: Array, noise: float, spread: float):
-    """Reconstruction of `frames` (t a multiple of four, in [0, 1]) through slightly noisy latents.
+def loss(
+    graphdef,
+    params,
+    encoder: TinyEncoder,
+    frames: Float[Array, "b t h w 3"],
+    key: Array,
+    noise: float,
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Reconstruction of `frames` (t a multiple of four, in [0, 1]) by a decoder from a fixed encoder's latents.
 
     `noise` is the largest standard deviation added to the latents, so that the decoder forgives a sampler's small
-    errors; `spread` weighs the pull of every latent channel towards mean 0 and deviation 1, which the noise schedule
-    of the diffusion transformer presumes.
+    errors.
     """
-    model: TinyVAE = nnx.merge(graphdef, params)
+    decoder: TinyDecoder = nnx.merge(graphdef, params)
     key_level, key_noise = jax.random.split(key)
-    latents, _ = model.encoder(frames, model.encoder.memory(frames.shape[0], *frames.shape[2:4]))
+    latents, _ = encoder(frames, encoder.memory(frames.shape[0], *frames.shape[2:4]))
     level = noise * jax.random.uniform(key_level, (latents.shape[0], 1, 1, 1, 1))
     noisy = latents + level * jax.random.normal(key_noise, latents.shape)
-    memory = model.decoder.memory(latents.shape[0], *latents.shape[2:4])
-    decoded, _ = model.decoder(noisy, memory)
+    decoded, _ = decoder(noisy, decoder.memory(latents.shape[0], *latents.shape[2:4]))
     flat = lambda a: a.reshape(-1, *a.shape[2:])  # noqa: E731
-    reconstruction = pyramid_l1(flat(decoded), flat(frames))
-    mean, deviation = latents.mean(axis=(0, 1, 2, 3)), latents.std(axis=(0, 1, 2, 3))
-    pull = jnp.mean(mean**2) + jnp.mean((deviation - 1) ** 2)
     error = jnp.mean((jnp.clip(decoded, 0, 1) - frames) ** 2)
-    metrics = {"psnr": -10 * jnp.log10(error), "latent_deviation": deviation.mean(), "pull": pull}
-    return reconstruction + spread * pull, metrics
+    return pyramid_l1(flat(decoded), flat(frames)), {"psnr": -10 * jnp.log10(error)}

@@ -55,7 +55,8 @@ class TinyVAEConfig:
     decoder_tail: int = 64
     decoder_time_upscale: tuple[bool, ...] = (False, True, True)
     decoder_space_upscale: tuple[bool, ...] = (True, True, True)
-    blocks: int = 3
+    encoder_blocks: int = 3
+    decoder_blocks: int = 3
 
     @property
     def space_factor(self) -> int:
@@ -104,10 +105,12 @@ PRESETS = {
             dim=192, num_heads=6, ffn_dim=512, num_layers=6, text_dim=16, text_len=1,
             audio_dim=64, audio_hidden=64, freq_dim=64,
         ),
+        # All layers work on 8x8 pixel patches: wide, coarse convolutions are what a CPU is good at.
         tiny_vae=TinyVAEConfig(
-            patch_size=4, encoder_stem=32, encoder_widths=(48, 64), encoder_time_downscale=(True, True),
-            encoder_space_downscale=(True, False), decoder_widths=(96, 48), decoder_tail=48,
-            decoder_time_upscale=(True, True), decoder_space_upscale=(True, False), blocks=2,
+            patch_size=8, encoder_stem=64, encoder_widths=(64, 64), encoder_time_downscale=(True, True),
+            encoder_space_downscale=(False, False), decoder_widths=(128, 128), decoder_tail=128,
+            decoder_time_upscale=(True, True), decoder_space_upscale=(False, False),
+            encoder_blocks=0, decoder_blocks=1,
         ),
         audio=LogMelConfig(),
         summary="bundled; trained from scratch on synthetic talkers; any laptop",

@@ -106,7 +106,7 @@ class TinyEncoder(nnx.Module):
             [conv(a, b, stride=s, bias=False, **kinds) for a, b, s in zip(widths, widths[1:], spaces, strict=False)]
         )
         self.stages = nnx.List(
-            [nnx.List([MemoryBlock(w, **kinds) for _ in range(cfg.blocks)]) for w in cfg.encoder_widths]
+            [nnx.List([MemoryBlock(w, **kinds) for _ in range(cfg.encoder_blocks)]) for w in cfg.encoder_widths]
         )
         self.head = conv(widths[-1], cfg.latent_channels, **kinds)
 
@@ -115,7 +115,7 @@ class TinyEncoder(nnx.Module):
         factor, shapes = self.cfg.patch_size, []
         for channels, down in zip(self.cfg.encoder_widths, self.cfg.encoder_space_downscale, strict=True):
             factor *= 2 if down else 1
-            shapes += [(batch, height // factor, width // factor, channels)] * self.cfg.blocks
+            shapes += [(batch, height // factor, width // factor, channels)] * self.cfg.encoder_blocks
         return tuple(jnp.zeros(shape, dtype) for shape in shapes)
 
     def __call__(self, frames: Float[Array, "b t h w 3"], memory: Memory) -> tuple[Float[Array, "b t2 h2 w2 c"], Memory]:
@@ -136,7 +136,7 @@ class TinyDecoder(nnx.Module):
         widths = (*cfg.decoder_widths, cfg.decoder_tail)
         self.stem = conv(cfg.latent_channels, widths[0], **kinds)
         self.stages = nnx.List(
-            [nnx.List([MemoryBlock(w, **kinds) for _ in range(cfg.blocks)]) for w in cfg.decoder_widths]
+            [nnx.List([MemoryBlock(w, **kinds) for _ in range(cfg.decoder_blocks)]) for w in cfg.decoder_widths]
         )
         strides = [2 if up else 1 for up in cfg.decoder_time_upscale]
         self.grows = nnx.List([TimeGrow(w, s, **kinds) for w, s in zip(widths[:-1], strides, strict=True)])
@@ -147,7 +147,7 @@ class TinyDecoder(nnx.Module):
         """Empty memory for latents of `height` x `width` cells."""
         factor, shapes = 1, []
         for channels, up in zip(self.cfg.decoder_widths, self.cfg.decoder_space_upscale, strict=True):
-            shapes += [(batch, height * factor, width * factor, channels)] * self.cfg.blocks
+            shapes += [(batch, height * factor, width * factor, channels)] * self.cfg.decoder_blocks
             factor *= 2 if up else 1
         return tuple(jnp.zeros(shape, dtype) for shape in shapes)
 

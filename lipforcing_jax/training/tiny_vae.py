@@ -1,9 +1,12 @@
-"""Stage "tiny_vae": teaches the tiny video autoencoder to carry faces through 16 channels."""
+"""Stage "tiny_vae": teaches the tiny video autoencoder to carry faces through 16 channels.
+
+The encoder is set to principal components and stays so; the decoder starts there too and learns what a linear map
+cannot do. Since the latents are fixed from the start, the student may train beside it.
+"""
 
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -12,7 +15,8 @@ from lipforcing_jax.distill import autoencoding, train_state
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.training.loop import fit
-from lipforcing_jax.weights import store
+from lipforcing_jax.training.principal import start_at_components
+from lipforcing_jax.weights import networks, store
 
 
 def train(config, workdir: Path) -> Path:
@@ -21,29 +25,42 @@ def train(config, workdir: Path) -> Path:
     pool = frame_pool.build(
         workdir / "pictures.npy", config.clips, config.clip_frames, preset.face_size, config.leaves
     )
-    graphdef, params = nnx.split(TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(config.seed)))
+    weights = workdir / networks.FILES["vae"]
+    if not weights.exists():
+        vae = TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(config.seed))
+        start_at_components(vae, np.asarray(pool[:: config.component_stride, 4:8], np.float32) / 255)
+        export(vae, weights)
+    vae = store.load_module(weights, networks.makers(preset)["vae"])
+    graphdef, params = nnx.split(vae.decoder)
     optimiser = train_state.adamw(config.peak_lr, config.steps, config.warmup, config.weight_decay, config.clip_norm)
+    encoder_def, encoder = nnx.split(vae.encoder)
 
     def loss(params, batch, key):
-        return autoencoding.loss(graphdef, params, batch, key, config.latent_noise, config.latent_pull)
+        return autoencoding.loss(
+            graphdef, params, nnx.merge(encoder_def, encoder), batch, key, config.latent_noise
+        )
 
     def batch_at(i):
-        return frame_pool.crops(pool, np.random.default_rng(config.seed + i), config.batch, config.frames, config.crop)
+        return frame_pool.crops(
+            pool, np.random.default_rng([config.seed, i]), config.batch, config.frames, config.crop,
+            preset.tiny_vae.patch_size,
+        )  # fmt: skip
+
+    def keep(state) -> dict[str, float]:
+        vae.decoder = nnx.merge(graphdef, state.average)
+        export(vae, weights)
+        return {}
 
     state = fit(
         train_state.create(params, optimiser),
         train_state.make_step(loss, optimiser, config.average_decay),
         batch_at,
-        steps=config.steps, workdir=workdir / "tiny_vae", seed=config.seed, save_every=config.save_every,
+        steps=config.steps, workdir=workdir / "tiny_vae", seed=config.seed, save_every=config.save_every, evaluate=keep,
     )  # fmt: skip
-    vae = nnx.merge(graphdef, state.average)
-    facts = {"stage": "tiny_vae", "latent_statistics": latent_statistics(vae, pool)}
-    return store.save_module(workdir / "tiny_vae.safetensors", vae, np.float16, facts)
+    keep(jax.device_get(state))
+    return weights
 
 
-def latent_statistics(vae: TinyVAE, pool, clips: int = 64) -> str:
-    """Mean and deviation of every latent channel over some clips, to be kept with the weights."""
-    picked = jnp.asarray(pool[:: max(1, len(pool) // clips), :8], jnp.float32) / 255
-    latents = jax.jit(lambda v, x: v.encode(x)[0])(vae, picked)
-    axes = (0, 1, 2, 3)
-    return f"mean {np.round(latents.mean(axes), 3).tolist()} deviation {np.round(latents.std(axes), 3).tolist()}"
+def export(vae: TinyVAE, path: Path) -> None:
+    """Writes the weights as they are shipped."""
+    store.save_module(path, vae, np.float16, {"stage": "tiny_vae"})
