@@ -32,14 +32,14 @@ _TARGETS: dict[str, tuple[tuple[float, ...], tuple[float, float]]] = {
     "ao": ((0.72, 0.66, 0.28, 0.55, 0.10, 0.05), (1.0, 0.9)),
     "ax": ((0.40, 0.42, 0.50, 0.10, 0.35, 0.15), (0.4, 0.3)),
     "eh": ((0.62, 0.60, 0.68, 0.00, 0.50, 0.15), (0.9, 0.7)),
-    "er": ((0.36, 0.38, 0.38, 0.40, 0.30, 0.15), (0.8, 0.7)),
+    "er": ((0.34, 0.32, 0.38, 0.40, 0.30, 0.15), (0.8, 0.7)),
     "ih": ((0.40, 0.44, 0.66, 0.00, 0.50, 0.20), (0.7, 0.6)),
     "iy": ((0.28, 0.38, 0.85, 0.00, 0.55, 0.25), (0.9, 1.0)),
     "uh": ((0.38, 0.36, 0.32, 0.50, 0.15, 0.10), (0.7, 0.8)),
-    "uw": ((0.28, 0.22, 0.10, 0.95, 0.05, 0.05), (1.1, 1.2)),
-    "b": ((0.15, 0.00, 0.48, 0.10, 0.00, 0.00), (1.2, 0.4)),
-    "p": ((0.15, 0.00, 0.48, 0.10, 0.00, 0.00), (1.2, 0.4)),
-    "m": ((0.15, 0.00, 0.50, 0.05, 0.00, 0.00), (1.2, 0.4)),
+    "uw": ((0.26, 0.15, 0.10, 0.95, 0.05, 0.05), (1.1, 1.2)),
+    "b": ((0.15, 0.00, 0.48, 0.10, 0.00, 0.00), (0.7, 0.4)),
+    "p": ((0.15, 0.00, 0.48, 0.10, 0.00, 0.00), (0.7, 0.4)),
+    "m": ((0.15, 0.00, 0.50, 0.05, 0.00, 0.00), (0.7, 0.4)),
     "f": ((0.20, 0.14, 0.52, 0.05, 0.90, 0.00), (1.2, 0.6)),
     "v": ((0.20, 0.14, 0.52, 0.05, 0.85, 0.00), (1.1, 0.6)),
     "th": ((0.30, 0.30, 0.55, 0.00, 0.60, 1.00), (0.7, 0.4)),
@@ -58,11 +58,11 @@ _TARGETS: dict[str, tuple[tuple[float, ...], tuple[float, float]]] = {
     "ng": ((0.35, 0.38, 0.54, 0.00, 0.35, 0.10), (0.3, 0.15)),
     "hh": ((0.45, 0.45, 0.52, 0.05, 0.30, 0.05), (0.15, 0.05)),
     "l": ((0.40, 0.42, 0.54, 0.00, 0.40, 0.90), (0.5, 0.3)),
-    "r": ((0.30, 0.28, 0.34, 0.50, 0.25, 0.20), (0.6, 0.7)),
-    "w": ((0.20, 0.12, 0.08, 1.00, 0.00, 0.00), (1.1, 1.2)),
+    "r": ((0.28, 0.22, 0.34, 0.50, 0.25, 0.20), (0.6, 0.7)),
+    "w": ((0.20, 0.08, 0.08, 1.00, 0.00, 0.00), (1.1, 1.2)),
     "y": ((0.25, 0.32, 0.72, 0.00, 0.50, 0.25), (0.6, 0.6)),
     "pau": ((0.04, 0.02, 0.50, 0.00, 0.00, 0.00), (0.8, 0.5)),
-    "breath": ((0.55, 0.60, 0.48, 0.10, 0.20, 0.10), (1.0, 0.5)),
+    "breath": ((0.68, 0.80, 0.48, 0.10, 0.20, 0.10), (1.0, 0.5)),
 }
 # How long before and after its segment a phone is still felt, seconds: opening is quick, shape is slow.
 _REACH_BEFORE = np.array([0.060, 0.055, 0.095, 0.110, 0.050, 0.040])
@@ -82,7 +82,7 @@ class MouthStyle:
         stress: how much loudness enlarges a vowel (0 not at all).
         breath: how wide the mouth opens to breathe in.
         parted: opening, in [0, 0.15], at which the lips stay in speech and in short silences.
-        lead: seconds by which the lips run ahead of the sound.
+        lead: seconds by which the lips run ahead of the sound; contact of the lips keeps its time.
     """
 
     scale: float = 1.0
@@ -91,7 +91,7 @@ class MouthStyle:
     stress: float = 1.0
     breath: float = 1.0
     parted: float = 0.0
-    lead: float = 0.0
+    lead: float = 0.045
 
 
 def random_style(rng: np.random.Generator) -> MouthStyle:
@@ -101,9 +101,9 @@ def random_style(rng: np.random.Generator) -> MouthStyle:
         shape=float(rng.uniform(0.6, 1.3)),
         reach=float(np.exp(rng.normal(0.1, 0.25))),
         stress=float(rng.uniform(0.6, 1.6)),
-        breath=float(rng.uniform(0.4, 1.4)),
+        breath=float(rng.uniform(0.5, 1.25)),
         parted=float(max(0.0, rng.normal(0.02, 0.03))),
-        lead=float(rng.uniform(-0.01, 0.04)),
+        lead=float(rng.uniform(0.02, 0.07)),
     )
 
 
@@ -123,14 +123,14 @@ def _stress(phones: Sequence[Phone], audio: Float32[np.ndarray, "n"] | None, amo
     if not vowels:
         return factor
     durations = np.array([phones[i].end - phones[i].start for i in vowels])
-    change = 0.25 * np.log(durations / max(np.median(durations), 0.02) + 1e-3)
+    change = 0.15 * np.log(durations / max(np.median(durations), 0.02) + 1e-3)
     if audio is not None and len(audio) >= SAMPLE_RATE // RATE:
         level = loudness(audio)
         spans = [(int(phones[i].start * RATE), int(phones[i].end * RATE) + 1) for i in vowels]
         peaks = np.array([level[a:b].max() if a < len(level) and b > 0 else 0.0 for a, b in spans])
         decibels = 20.0 * np.log10(peaks + 1e-5)
-        change = change + 0.06 * np.clip(decibels - np.median(decibels), -14.0, 9.0)
-    factor[vowels] = 0.9 * np.clip(np.exp(amount * change), 0.4, 1.7)
+        change = change + 0.03 * np.clip(decibels - np.median(decibels), -14.0, 9.0)
+    factor[vowels] = np.clip(np.exp(amount * change), 0.5, 1.5)
     return factor
 
 
@@ -236,8 +236,10 @@ def mouth_track(
     ahead = times + style.lead
     track = _blend(ahead, parts, targets, _strengths(parts), style.reach)
     track = gaussian_filter1d(track, 1.5 * style.reach, axis=0, mode="nearest")
-    lips = _gate(ahead, _closure_spans(parts, BILABIALS), 0.06, 0.05)
-    bite = _gate(ahead, _closure_spans(parts, LABIODENTALS), 0.05, 0.05)
+    # Contact makes the sound, so it can hardly run ahead of it.
+    contact = times + min(style.lead, 0.01)
+    lips = _gate(contact, _closure_spans(parts, BILABIALS), 0.05, 0.045)
+    bite = _gate(contact, _closure_spans(parts, LABIODENTALS), 0.05, 0.05)
     track = _style(track, style)
     track[:, 1] = track[:, 1] * (1 - lips) * (1 - 0.7 * bite)
     track[:, 4] = np.maximum(track[:, 4] * (1 - lips), 0.9 * bite) * np.clip(track[:, 1] / 0.08, 0.0, 1.0)

@@ -92,12 +92,12 @@ def inhalation(seconds: float, rng: np.random.Generator) -> Float32[np.ndarray, 
 def pause(seconds: float, rng: np.random.Generator, before_speech: bool) -> tuple[np.ndarray, list[Phone]]:
     """Silence; before speech its end is mostly a breath: talkers open their mouths to inhale, then begin."""
     audio = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
-    if not before_speech or seconds < 0.22 or rng.random() < 0.25:
+    if not before_speech or seconds < 0.2 or rng.random() < 0.12:
         return audio, [Phone("pau", 0.0, seconds)]
-    length = min(seconds - 0.08, rng.uniform(0.25, 0.6))
-    stop = seconds - rng.uniform(0.02, 0.06)
+    stop = seconds - rng.uniform(0.02, 0.05)
+    length = min(rng.uniform(0.55, 1.0) * stop, rng.uniform(0.4, 0.9))
     start = stop - length
-    if rng.random() < 0.8:
+    if rng.random() < 0.75:
         sound = inhalation(length, rng)
         begin = int(start * SAMPLE_RATE)
         audio[begin : begin + len(sound)] += sound[: len(audio) - begin]

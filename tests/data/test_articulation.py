@@ -52,7 +52,7 @@ def test_rounding_begins_before_the_rounded_vowel():
 def test_lips_rest_in_a_long_silence_and_open_for_a_breath():
     phones = [Phone("aa", 0, 0.4), Phone("pau", 0.4, 1.2), Phone("breath", 1.2, 1.7), Phone("t", 1.7, 1.8)]
     opening = mouth_track(phones, 45)[:, OPENING]
-    assert opening[20:26].max() < 0.1
+    assert opening[19:25].max() < 0.1
     assert opening[36:41].max() > 0.3
 
 
