@@ -97,7 +97,7 @@ class MouthStyle:
 def random_style(rng: np.random.Generator) -> MouthStyle:
     """A speaker's style drawn from `rng`; the spread is that of measured talkers."""
     return MouthStyle(
-        scale=float(np.clip(np.exp(rng.normal(-0.1, 0.35)), 0.4, 1.4)),
+        scale=float(np.clip(np.exp(rng.normal(-0.25, 0.35)), 0.4, 1.4)),
         shape=float(rng.uniform(0.6, 1.3)),
         reach=float(np.exp(rng.normal(0.1, 0.25))),
         stress=float(rng.uniform(0.6, 1.6)),
