@@ -42,7 +42,7 @@ def render_clips(
     split: str = "train",
     fps: float = 25.0,
 ) -> UInt8[np.ndarray, "k t size size 3"]:
-    """The aligned clips of `render_clip` for several mouth tracks at once; only the mouth is drawn per track."""
+    """The aligned clips of `render_clip` for several mouth tracks at once; all but the mouth is shared."""
     portrait = prepare(sample_identity(identity_seed, split), size)
     motion = sample_motion(motion_seed, mouths.shape[1], fps)
     camera = clean_camera() if camera_seed is None else sample_camera(camera_seed)
