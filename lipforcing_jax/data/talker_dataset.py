@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lipforcing_jax.data.talkers import render_clip
+from lipforcing_jax.data.talkers import render_clips
 
 SHARD = 10
 
@@ -20,8 +20,7 @@ SHARD = 10
 def _write_shard(path: Path, pairs: range, mouths: np.ndarray, size: int, split: str) -> None:
     """`SHARD` pairs as uint8 [pairs, 2, t, size, size, 3]."""
     cv2.setNumThreads(1)
-    drawn = np.stack([np.stack([render_clip(i, i, m, size=size, camera_seed=i, split=split) for m in mouths[k]])
-                      for k, i in enumerate(pairs)])  # fmt: skip
+    drawn = np.stack([render_clips(i, i, mouths[k], size, i, split) for k, i in enumerate(pairs)])
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
         np.save(file, drawn)

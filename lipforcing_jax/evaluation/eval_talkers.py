@@ -48,7 +48,7 @@ def make_talker(seed: int, size: int, split: str, engines) -> Talker:
     ]
 
     def draw(mouth):
-        return render_clip(seed, seed, mouth, size=size, camera_seed=seed, split="held_out")
+        return render_clip(seed, seed, mouth, size=size, camera_seed=seed, split="heldout")
 
     return Talker(
         draw(said[0][2]), draw(said[1][2]), draw(np.tile(silent_mouth(), (FRAMES, 1))), said[1][0], said[2][0]

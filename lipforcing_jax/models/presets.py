@@ -101,9 +101,10 @@ PRESETS = {
     "nano": Preset(
         "nano",
         face_size=128,
+        # Patches of 4x4 latent cells: 16 tokens a frame instead of 64, so a CPU can train and run it.
         dit=DiTConfig(
-            dim=192, num_heads=6, ffn_dim=512, num_layers=6, text_dim=16, text_len=1,
-            audio_dim=64, audio_hidden=64, freq_dim=64,
+            dim=256, num_heads=8, ffn_dim=512, num_layers=6, text_dim=16, text_len=1,
+            audio_dim=64, audio_hidden=64, freq_dim=64, patch=(1, 4, 4),
         ),
         # All layers work on 8x8 pixel patches: wide, coarse convolutions are what a CPU is good at.
         tiny_vae=TinyVAEConfig(

@@ -1,0 +1,65 @@
+"""Diffusion forcing: what gives loss, what does not, and which window is used."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from lipforcing_jax.distill import diffusion_forcing as df
+from lipforcing_jax.models import presets
+from lipforcing_jax.models.dit import DiT
+
+CFG = replace(presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16)
+
+
+@pytest.fixture(scope="module")
+def setting():
+    graphdef, params = nnx.split(DiT(CFG, rngs=nnx.Rngs(0)))
+    draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
+    clip = df.Clip(draw(1, 2, 6, 4, 4, 16), draw(2, 2, 1, 4, 4, 16), draw(3, 2, 6, 4, 4, 16), draw(4, 2, 6, 4, 4, 16),
+                   draw(5, 2, 6, 4 * CFG.audio_dim))  # fmt: skip
+    return graphdef, params, clip, jnp.ones((4, 4)).at[2:].set(0.0)
+
+
+def run(setting, t_list, **changes):
+    graphdef, params, clip, mask = setting
+    text = jnp.zeros((1, CFG.text_len, CFG.text_dim))
+    masks = jnp.asarray(df.window_masks(6, 3))
+    fn = lambda p: df.loss(graphdef, p, clip, mask, masks, jax.random.key(7), chunk=3, t_list=t_list, text=text, **changes)  # noqa: E731,E501
+    return jax.value_and_grad(fn, has_aux=True)(params)
+
+
+def test_clean_chunks_give_no_loss_and_no_gradient(setting):
+    (value, _), gradients = run(setting, (0.0,))
+    assert float(value) == 0.0
+    assert all(float(jnp.abs(g).max()) == 0.0 for g in jax.tree.leaves(gradients))
+
+
+def test_noisy_chunks_give_a_gradient_to_sound_and_picture(setting):
+    (value, metrics), gradients = run(setting, (0.999, 0.769))
+    assert float(value) > 0 and set(metrics) == {"mouth_error_0.999"}
+    assert float(jnp.abs(gradients["audio_proj"]["proj"]["kernel"][...]).max()) > 0
+    assert float(jnp.abs(gradients["patch_embedding"]["kernel"][...]).max()) > 0
+
+
+def test_rematerialisation_changes_no_number(setting):
+    (plain, _), a = run(setting, (0.999, 0.769))
+    (remat, _), b = run(setting, (0.999, 0.769), remat=True)
+    assert float(plain) == pytest.approx(float(remat), rel=1e-6)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-5)
+
+
+def test_keep_weight_takes_the_kept_cells_out(setting):
+    (whole, _), _ = run(setting, (0.999,))
+    (mouth, _), _ = run(setting, (0.999,), keep_weight=0.0)
+    assert 0 < float(mouth) < float(whole)
+
+
+def test_windows_are_those_of_the_release():
+    """Visible frames per chunk (spec training 1.4)."""
+    masks = df.window_masks(21, 3)
+    expected = ["3 6 7 7 7 7 7", "3 6 9 10 10 10 10", "3 6 9 12 13 13 13", "3 6 9 9 9 9 9", "3 6 9 12 12 12 12"]
+    assert [" ".join(str(m[3 * c].sum()) for c in range(7)) for m in masks] == expected
