@@ -1,0 +1,239 @@
+"""The `lipforcing` command: parses, calls, prints. Everything it can do, the package can do without it."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from lipforcing_jax import __version__
+from lipforcing_jax.errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments in one sentence, like every other error."""
+
+    def error(self, message: str):
+        raise UserError(f"{message[:1].upper()}{message[1:]} (see {self.prog} --help).")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    try:
+        options = _parser().parse_args(arguments)
+        _quiet()
+        return options.run(options) or 0
+    except UserError as error:
+        print(f"lipforcing: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lipforcing: stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="lipforcing", description="Makes the speaker of a video speak another sound.")
+    parser.add_argument("--version", action="version", version=f"lipforcing-jax {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    _add_sync(commands)
+    _add_demo(commands)
+    commands.add_parser("info", help="versions, devices, presets, where weights are").set_defaults(run=_info)
+    _add_train(commands)
+    _add_eval(commands)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", default="nano", help="size of the student (default: nano, which is bundled)")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with the preset's weights")
+    parser.add_argument("--seed", type=int, default=42, help="of the noise; the same seed gives the same frames")
+
+
+def _add_sync(commands) -> None:
+    parser = commands.add_parser("sync", help="write a video that speaks the given sound")
+    parser.add_argument("--video", type=Path, required=True, help="the speaker; any file that FFmpeg reads")
+    parser.add_argument("--audio", type=Path, required=True, help="what is to be spoken; a sound or video file")
+    parser.add_argument("--out", type=Path, required=True, help="the result: .mp4, .m4v, .mov or .mkv")
+    _add_common(parser)
+    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="begin S seconds into the video")
+    parser.add_argument("--duration", type=float, metavar="S", help="at most S seconds of result")
+    parser.add_argument("--loop", choices=("ping-pong", "none"), default="ping-pong",
+                        help="what a video shorter than the sound does (default: ping-pong)")  # fmt: skip
+    parser.add_argument("--face", type=int, default=0, metavar="INDEX", help="which face, largest first (default: 0)")
+    parser.add_argument("--detector", choices=("mtcnn", "insightface"), default="mtcnn", help="face detector")
+    parser.add_argument("--full-face", action="store_true", help="paste the whole face, not only the mouth region")
+    parser.add_argument("--reference-length", action="store_true",
+                        help="whole chunks only, as the reference: up to 11 frames shorter than the sound")  # fmt: skip
+    parser.add_argument("--crf", type=float, default=18, help="x264 quality, lower is better (default: 18)")
+    parser.add_argument("--save-aligned", action="store_true", help="also write the aligned face as OUT_aligned")
+    parser.add_argument("--save-comparison", action="store_true", help="also write source | result as OUT_comparison")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the record of the run as JSON")
+    parser.set_defaults(run=_sync)
+
+
+def _add_demo(commands) -> None:
+    parser = commands.add_parser("demo", help="lip-sync the bundled clip and draw a contact sheet")
+    parser.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="is made if missing")
+    _add_common(parser)
+    parser.set_defaults(run=_demo)
+
+
+def _add_train(commands) -> None:
+    parser = commands.add_parser("train", help="run one training stage")
+    parser.add_argument("--config", type=Path, required=True, help="an experiment file, such as configs/nano_df.py")
+    parser.add_argument("--workdir", type=Path, required=True, help="data, checkpoints and weights go here")
+    parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="changes to the experiment's fields")
+    parser.set_defaults(run=_train)
+
+
+def _add_eval(commands) -> None:
+    parser = commands.add_parser("eval-talkers", help="measure a student on drawn talkers it has never seen")
+    parser.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="for the numbers and pictures")
+    parser.add_argument("--talkers", type=int, default=24, help="how many clips (default: 24)")
+    _add_common(parser)
+    parser.set_defaults(run=_eval)
+
+
+def _quiet() -> None:
+    """Keeps libraries from talking over the command's own lines."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    import logging
+
+    logging.getLogger("jax").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "lipforcing_jax"
+
+
+def _keep_compiled_programs() -> None:
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"lipforcing: warning: {warning}", file=sys.stderr)
+
+
+class _Bar:
+    """One bar per run: chunk, speed, time left. Silent where nobody watches."""
+
+    def __init__(self, label: str):
+        from tqdm import tqdm
+
+        self.bar = tqdm(desc=label, unit="frame", disable=None, leave=False, total=0)
+
+    def __call__(self, chunk: int, chunks: int, frames: int) -> None:
+        self.bar.total = max(chunks * 12 - 3, frames)
+        self.bar.set_postfix_str(f"chunk {chunk}/{chunks}", refresh=False)
+        self.bar.update(frames - self.bar.n)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def _make(options, video: Path, audio: Path, out: Path, **settings):
+    """Runs one clip and prints its closing line."""
+    from lipforcing_jax.media.video_writer import check_output
+
+    check_output(out)
+    _keep_compiled_programs()
+    from lipforcing_jax.pipeline import LipSyncer, Options
+
+    syncer = LipSyncer.from_preset(options.preset, options.weights)
+    chosen = Options(
+        seed=options.seed, face=getattr(options, "face", 0), full_face=getattr(options, "full_face", False),
+        reference_length=getattr(options, "reference_length", False), detector=getattr(options, "detector", "mtcnn"),
+    )  # fmt: skip
+    bar = _Bar(out.name)
+    try:
+        result = syncer.sync(video, audio, out, chosen, weights=options.weights, progress=bar, **settings)
+    finally:
+        bar.close()
+    _warn(result.warnings)
+    record = result.report
+    print(
+        f"{out}: {record['frames']} frames in {record['seconds']:.1f} s ({record['fps']:.1f} fps), "
+        f"first frames after {record['time_to_first_frame']:.2f} s; "
+        f"{record['bridged']} frames bridged, {record['passed_through']} passed through"
+    )
+    return result
+
+
+def _sync(options) -> None:
+    if options.start < 0 or (options.duration is not None and options.duration <= 0):
+        raise UserError("--start must not be negative and --duration must be above 0.")
+    if options.report is not None and not options.report.parent.is_dir():
+        raise UserError(f"The folder of --report does not exist: {options.report.parent}; make it first.")
+    result = _make(
+        options, options.video, options.audio, options.out, start=options.start, duration=options.duration,
+        loop=options.loop, crf=options.crf, save_aligned=options.save_aligned,
+        save_comparison=options.save_comparison,
+    )  # fmt: skip
+    if options.report is not None:
+        from lipforcing_jax.report import write_report
+
+        write_report(options.report, result.report)
+
+
+def _demo(options) -> None:
+    from lipforcing_jax.evaluation.demo import contact_sheet_of, demo_inputs
+    from lipforcing_jax.report import write_report
+
+    folder = options.out_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The folder {folder} can't be made: {error.strerror}; choose another --out-dir.") from error
+    video, audio = demo_inputs()
+    result = _make(options, video, audio, folder / "result.mp4", save_comparison=True)
+    write_report(folder / "report.json", result.report)
+    contact_sheet_of(video, folder / "result.mp4", folder / "contact_sheet.png")
+    print(f"pictures in {folder / 'contact_sheet.png'}, comparison with sound in {folder / 'result_comparison.mp4'}")
+
+
+def _info(options) -> None:
+    import jax
+
+    from lipforcing_jax.models.presets import PRESETS
+    from lipforcing_jax.report import versions
+    from lipforcing_jax.weights.networks import bundled_folder
+
+    print(f"lipforcing-jax {__version__}")
+    for name, number in versions().items():
+        print(f"  {name:24s} {number}")
+    print(f"backend: {jax.default_backend()}, devices: {', '.join(str(d) for d in jax.devices())}")
+    print("presets:")
+    for preset in PRESETS.values():
+        folder = bundled_folder(preset)
+        where = f"weights in {folder}" if folder.is_dir() else "no bundled weights"
+        print(f"  {preset.name:6s} face {preset.face_size}x{preset.face_size}; {preset.summary}; {where}")
+    print(f"compiled programs: {cache_folder() / 'compiled'}")
+
+
+def _train(options) -> None:
+    from lipforcing_jax.training.run import load_config, run
+
+    weights = run(load_config(options.config, options.overrides), options.workdir)
+    print(f"weights: {weights}")
+
+
+def _eval(options) -> None:
+    _keep_compiled_programs()
+    from lipforcing_jax.evaluation import eval_talkers
+    from lipforcing_jax.weights.networks import find
+
+    summary = eval_talkers.evaluate(
+        find(options.preset), options.weights, options.talkers, options.out_dir, options.seed
+    )
+    print(eval_talkers.table(summary))

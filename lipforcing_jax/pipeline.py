@@ -1,0 +1,237 @@
+"""LipSyncer: a video and a sound in, the video speaking that sound out. The only place where media meets models.
+
+Frames flow through three stages, each on a thread of its own, with short queues between them: reading, tracking and
+cropping; the networks' step, one chunk at a time; pasting and encoding. Memory does not grow with the clip.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.media import alignment, compositing, tracking
+from lipforcing_jax.media.faces import FaceDetector, create_detector
+from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask
+from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.report import Timings, prefetch
+from lipforcing_jax.sampling import stream
+from lipforcing_jax.sampling.plan import LEAD, Plan, plan, reference_plan
+from lipforcing_jax.weights import networks as weight_files
+
+FPS = 25
+SAMPLE_RATE = 16000
+
+Frame = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How one clip is made. `face` is the index of the speaker, largest first; `full_face` pastes all of the face."""
+
+    seed: int = 42
+    face: int = 0
+    full_face: bool = False
+    reference_length: bool = False
+    detector: str = "mtcnn"
+
+
+@dataclass
+class AlignedChunk:
+    """One chunk between the stages. `crops` always has a chunk's full length; `frames` are the real ones."""
+
+    index: int
+    frames: list[Frame]
+    faces: list[tracking.TrackedFace]
+    crops: UInt8[np.ndarray, "t s s 3"]
+    offset: int
+    has_face: bool
+    ready: float = 0.0
+
+
+@dataclass
+class FrameBatch:
+    """Finished frames of one chunk, with what they were made of."""
+
+    index: int
+    frames: list[Frame]
+    source: list[Frame]
+    aligned: list[UInt8[np.ndarray, "s s 3"]]
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class LipSyncer:
+    """A preset's networks, compiled once and used for any number of clips."""
+
+    def __init__(self, preset: Preset, networks: stream.Networks, detector: FaceDetector | None = None):
+        self.preset, self.networks, self.detector = preset, networks, detector
+        size, cells = preset.face_size, preset.face_size // preset.tiny_vae.space_factor
+        self.masks = stream.Masks(
+            jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
+        )
+        self.text = stream.constant_text(networks, preset)
+        self._step = jax.jit(stream.step, static_argnums=1)
+        self.compile_seconds: float | None = None
+
+    @classmethod
+    def from_preset(cls, name: str = "nano", weights: str | Path | None = None) -> "LipSyncer":
+        """The preset called `name` with its bundled weights, or with those in the folder `weights`.
+
+        Raises:
+          UserError: unknown preset; weights missing, damaged or of another size.
+        """
+        preset = weight_files.find(name)
+        return cls(preset, weight_files.load(preset, None if weights is None else Path(weights)))
+
+    def warm_up(self) -> float:
+        """Compiles the step (or loads it from the cache) and returns the seconds it took; 0 when done before."""
+        if self.compile_seconds is not None:
+            return 0.0
+        begin = time.perf_counter()
+        size, per = self.preset.face_size, stream.frames_per_chunk(self.preset)
+        silence = np.zeros((1, sum(stream.audio_window(self.preset))), np.float32)
+        blank = stream.Chunk(np.zeros((1, per, size, size, 3), np.uint8), silence)
+        self._run(stream.start(self.networks, self.preset), blank, jax.random.key(0))
+        self.compile_seconds = time.perf_counter() - begin
+        return self.compile_seconds
+
+    def _run(self, state: stream.StreamState, chunk: stream.Chunk, key):
+        state, frames = self._step(self.networks, self.preset, self.masks, self.text, state, chunk, key)
+        return state, np.asarray(frames)[0]
+
+    def plan(self, samples: int, options: Options = Options()) -> Plan:  # noqa: B008 - frozen
+        """Frames and chunks for so many samples of sound at 16 kHz.
+
+        Raises:
+          UserError: the sound is shorter than one video frame.
+        """
+        frames = (samples * FPS + 8) // SAMPLE_RATE
+        if frames < 1:
+            raise UserError(f"The audio lasts only {samples / SAMPLE_RATE:.3f} s; at least 0.04 s are needed.")
+        make = reference_plan if options.reference_length else plan
+        return make(frames, self.preset.window.chunk)
+
+    def stream(
+        self,
+        frames: Iterable[Frame],
+        audio: Float32[np.ndarray, " n"],
+        options: Options = Options(),  # noqa: B008 - frozen
+        timings: Timings | None = None,
+    ) -> Iterator[FrameBatch]:
+        """Finished frames, chunk by chunk, as source frames come in.
+
+        Args:
+          frames: the speaker at 25 frames a second; ends the clip when it ends before the sound does.
+          audio: the whole sound, mono at 16 kHz in [-1, 1].
+
+        Raises:
+          UserError: no face in any frame, or no face of that index.
+        """
+        timings = timings or Timings()
+        cut = self.plan(len(audio), options)
+        detector = self.detector or create_detector(options.detector)
+        aligned = self._align(itertools.islice(iter(frames), cut.frames), detector, options, timings)
+        generated = self._generate(prefetch(aligned, 2), audio, options, timings)
+        for chunk, drawn in prefetch(generated, 2):
+            yield self._paste(chunk, drawn, options, timings)
+            timings.first_frame(chunk.ready)
+
+    def _align(self, frames, detector, options: Options, timings: Timings) -> Iterator[AlignedChunk]:
+        """Stage 1: chunks of tracked and cropped frames. The first one leaves room for the lead-in."""
+        per, size = stream.frames_per_chunk(self.preset), self.preset.face_size
+        config = tracking.TrackingConfig(face_index=options.face, method=_tracking_method(options.detector))
+        state, last = tracking.TrackingState(), None
+        for index in itertools.count():
+            offset = LEAD if index == 0 else 0
+            kept, faces, crops = [], [], []
+            while len(kept) < per - offset:
+                with timings.stage("read"):
+                    frame = next(frames, None)
+                if frame is None:
+                    break
+                with timings.stage("track"):
+                    face, state = tracking.track(frame, state, detector, config)
+                    if face.matrix is not None and face.status != "missing":
+                        last = alignment.align_face(frame, face.matrix, size)
+                kept.append(frame)
+                faces.append(face)
+                crops.append(last)
+            if kept:
+                yield _chunk_of(index, kept, faces, crops, offset, per, size)
+            if len(kept) < per - offset:
+                break
+        if state.faces_seen == 0:
+            raise UserError(_no_face(options, state))
+
+    def _generate(self, chunks, audio, options: Options, timings: Timings):
+        """Stage 2: the networks. Chunks before the first face pass by without starting the stream."""
+        state, key = None, jax.random.key(options.seed)
+        before, own, after = stream.audio_window(self.preset)
+        lead = LEAD * SAMPLE_RATE // FPS
+        sound = np.pad(np.asarray(audio, np.float32), (before + lead, own + after))
+        for chunk in chunks:
+            chunk.ready = time.perf_counter()
+            if state is None and not chunk.has_face:
+                yield chunk, None
+                continue
+            with timings.stage("networks"):
+                state = stream.start(self.networks, self.preset) if state is None else state
+                first = chunk.index * own
+                window = sound[first : first + before + own + after]
+                window = np.pad(window, (0, before + own + after - len(window)))
+                given = stream.Chunk(chunk.crops[None], window[None])
+                state, drawn = self._run(state, given, key)
+            yield chunk, drawn
+
+    def _paste(self, chunk: AlignedChunk, drawn, options: Options, timings: Timings) -> FrameBatch:
+        """Stage 3: the generated mouth into every frame that has a face."""
+        batch = FrameBatch(chunk.index, [], chunk.frames, [], {"detected": 0, "bridged": 0, "missing": 0})
+        mode = "full" if options.full_face else "mouth"
+        with timings.stage("paste"):
+            for i, (frame, face) in enumerate(zip(chunk.frames, chunk.faces, strict=True)):
+                batch.counts[face.status] += 1
+                crop = chunk.crops[chunk.offset + i]
+                if drawn is None or face.status == "missing":
+                    batch.frames.append(frame)
+                    batch.aligned.append(crop)
+                    continue
+                picture = drawn[chunk.offset + i]
+                batch.frames.append(compositing.paste_face(frame, picture, face.matrix, mode, crop))
+                batch.aligned.append(np.round(255 * picture).astype(np.uint8))
+        return batch
+
+    def sync(self, video, audio, out: str | Path | None = None, options: Options = Options(), **settings):  # noqa: B008
+        """The whole clip; files or arrays. See `lipforcing_jax.clips.sync`, which takes the same arguments."""
+        from lipforcing_jax.clips import sync
+
+        return sync(self, video, audio, out, options, **settings)
+
+
+def _tracking_method(detector: str) -> str:
+    """The reference detects every frame; the embedded detector is followed by optical flow."""
+    return "every_frame" if detector == "insightface" else "flow"
+
+
+def _chunk_of(index, kept, faces, crops, offset: int, per: int, size: int) -> AlignedChunk:
+    """Fills a chunk: crops before the first face repeat it, crops after the end repeat the last."""
+    known = [c for c in crops if c is not None]
+    first = known[0] if known else np.full((size, size, 3), 128, np.uint8)
+    crops = [first if c is None else c for c in crops]
+    filled = [crops[0]] * offset + crops
+    filled += [filled[-1]] * (per - len(filled))
+    return AlignedChunk(index, kept, faces, np.stack(filled), offset, bool(known))
+
+
+def _no_face(options: Options, state: tracking.TrackingState) -> str:
+    if options.face > 0 and state.most_faces > 0:
+        return (
+            f"There is no face number {options.face}: at most {state.most_faces} were seen; "
+            f"choose --face 0 to {state.most_faces - 1}."
+        )
+    return "No face was found in the video; it must show a speaker's face from the front, at least 50 pixels wide."
