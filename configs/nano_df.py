@@ -18,8 +18,8 @@ def get_config() -> ml_collections.ConfigDict:
             "speech_frames": 129,
             "workers": 1,
             "rooms": 3,
-            "steps": 3000,
-            "batch": 4,
+            "steps": 1700,
+            "batch": 8,
             "frames": 12,
             "peak_lr": 1.2e-3,
             "warmup": 100,
@@ -27,6 +27,6 @@ def get_config() -> ml_collections.ConfigDict:
             "clip_norm": 1.0,
             "average_decay": 0.998,
             "keep_weight": 0.2,
-            "save_every": 250,
+            "save_every": 200,
         }
     )
