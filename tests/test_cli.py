@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+
 from lipforcing_jax.cli import main
 from lipforcing_jax.evaluation.demo import demo_inputs
 from lipforcing_jax.media.video import read_video

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from golden_cases import Case, weight
+
 from lipforcing_jax import flow
 from lipforcing_jax.models.attention import attend
 from lipforcing_jax.models.conditioning import condition_channels, group_audio

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lipforcing_jax import LipSyncer, Options
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.evaluation.demo import demo_inputs

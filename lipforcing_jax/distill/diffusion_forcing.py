@@ -50,6 +50,7 @@ def loss(
     t_list: tuple[float, ...],
     text: Float[Array, "1 l d"],
     keep_weight: float = 1.0,
+    channel_weights: Float[Array, " c"] | float = 1.0,
     remat: bool = False,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """0.5 mean((x0_hat - x0)^2) of one update.
@@ -57,6 +58,7 @@ def loss(
     Args:
       mask: 1 keep, 0 generate, at latent resolution. masks: `window_masks`, one of which is drawn.
       keep_weight: weight of the kept cells; 1 is the reference's plain mean (spec training 1.3).
+      channel_weights: weight of each latent channel, about 1; for latents that are whitened, as nano's.
     """
     model: DiT = nnx.merge(graphdef, params)
     batch, frames = clip.target.shape[:2]
@@ -70,7 +72,8 @@ def loss(
     velocity, _ = model(
         noisy, condition, t, text_kv, clip.audio, positions=jnp.arange(frames), frame_mask=visible, remat=remat
     )
-    squared = jnp.mean((flow.flow_to_x0(noisy, velocity, t) - clip.target) ** 2, axis=-1)
+    difference = flow.flow_to_x0(noisy, velocity, t) - clip.target
+    squared = jnp.mean(difference**2 * channel_weights, axis=-1)
     weights = jnp.where(mask > 0.5, keep_weight, 1.0)
     total = 0.5 * jnp.mean(squared * weights)
     generated = jnp.where(mask > 0.5, 0.0, 1.0)

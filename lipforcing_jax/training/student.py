@@ -57,6 +57,18 @@ def hear_clips(ear: LogMelEncoder, audio: np.ndarray, versions: int, seed: int) 
     return np.stack(heard)
 
 
+def channel_visibility(vae: TinyVAE, latents: np.ndarray) -> jax.Array:
+    """How much a unit step of each latent channel changes the picture, scaled to mean 1.
+
+    Nano's latents are whitened components: without this weight the last of them, hardly visible, would count as much
+    as the brightness of the skin.
+    """
+    decode = jax.jit(lambda z: vae.decode(z)[0])
+    base, steps = decode(latents), jnp.eye(latents.shape[-1])
+    gains = jnp.stack([jnp.sqrt(jnp.mean((decode(latents + s) - base) ** 2)) for s in steps])
+    return gains / gains.mean()
+
+
 def batch_of(latents, heard, rng: np.random.Generator, batch: int, frames: int, chunk: int) -> Clip:
     """Random windows of random pairs, source and target drawn in either direction.
 
@@ -93,12 +105,13 @@ def train(config, workdir: Path) -> Path:
     optimiser = train_state.adamw(config.peak_lr, config.steps, config.warmup, config.weight_decay, config.clip_norm)
     cells = jnp.asarray(latent_mask(preset.face_size // preset.tiny_vae.space_factor), jnp.float32)
     masks = jnp.asarray(diffusion_forcing.window_masks(config.frames, preset.window.chunk))
+    visibility = channel_visibility(vae, latents["seen"][::25, 0, :3].astype(np.float32))
     text = jnp.zeros((1, preset.dit.text_len, preset.dit.text_dim))
 
     def loss(params, clip, key):
         return diffusion_forcing.loss(
             graphdef, params, clip, cells, masks, key, chunk=preset.window.chunk, t_list=preset.t_list, text=text,
-            keep_weight=config.keep_weight,
+            keep_weight=config.keep_weight, channel_weights=visibility,
         )  # fmt: skip
 
     def batch_at(i):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+
 from lipforcing_jax.distill import diffusion_forcing as df
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.dit import DiT

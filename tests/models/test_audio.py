@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+
 from lipforcing_jax.models.audio import LogMelEncoder, context, encode_clip, encode_window, log_mel, mel_filters
 from lipforcing_jax.models.presets import LogMelConfig
 

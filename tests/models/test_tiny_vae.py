@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.presets import TinyVAEConfig
 from lipforcing_jax.models.tiny_vae import TimeGrow, TinyVAE, depth_to_space, lead_in, space_to_depth

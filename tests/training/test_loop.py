@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
 from lipforcing_jax.distill import train_state
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.training.loop import fit

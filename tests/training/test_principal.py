@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.training.principal import blocks_of, components, start_at_components

@@ -1,0 +1,49 @@
+"""The house's rule: imports go downward only (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "lipforcing_jax"
+LEVELS = [
+    {"models", "flow", "parallel"},
+    {"distill", "sampling", "media", "data", "weights", "report"},
+    {"pipeline", "clips", "training", "evaluation"},
+    {"cli", "__main__"},
+]
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Rooms of our package that a module imports anywhere, also inside functions."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module != "lipforcing_jax" else [f"lipforcing_jax.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        rooms |= {n.split(".")[1] for n in names if n.startswith("lipforcing_jax.")}
+    return rooms - {"errors", "__version__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_downward(path):
+    room = room_of(path)
+    if room in ("__init__", "errors"):
+        return
+    assert room in LEVEL, f"{room} is not a room of the house; give it a level"
+    upward = {r for r in imported_rooms(path) if LEVEL[r] > LEVEL[room]}
+    assert not upward, f"{path.relative_to(PACKAGE)} imports upward: {sorted(upward)}"
+    if room == "models":
+        assert imported_rooms(path) <= {"models", "parallel"}
+
+
+def test_the_rule_is_not_empty():
+    assert len(MODULES) > 40 and any(imported_rooms(p) for p in MODULES)
