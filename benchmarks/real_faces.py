@@ -81,7 +81,8 @@ def measure(media: Path, out: Path, seconds: float) -> None:
         source = correlation(truth[face.stem], truth[voice.stem])[0]
         rows.append({"face": face.stem, "voice": voice.stem, "correlation": best, "lag": lag, "without_lag": plain,
                      "source_video": source, "spread": float(np.nanstd(driven))})  # fmt: skip
-        print(f"{face.stem:22s} <- {voice.stem:22s} {best:5.2f} (lag {lag:+d}, without {plain:5.2f}; source {source:5.2f})")
+        figures = f"{best:5.2f} (lag {lag:+d}, without {plain:5.2f}; source {source:5.2f})"
+        print(f"{face.stem:22s} <- {voice.stem:22s} {figures}")
     for name, chosen in (("self-driven", True), ("cross-driven", False)):
         scores = [r["correlation"] for r in rows if (r["face"] == r["voice"]) == chosen]
         print(f"{name}: mean {np.mean(scores):.3f} of {len(scores)}")

@@ -26,7 +26,8 @@ def imported_rooms(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if node.module != "lipforcing_jax" else [f"lipforcing_jax.{a.name}" for a in node.names]
+            whole = node.module == "lipforcing_jax"
+            names = [f"lipforcing_jax.{a.name}" for a in node.names] if whole else [node.module]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         rooms |= {n.split(".")[1] for n in names if n.startswith("lipforcing_jax.")}

@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 def texture(rng: np.random.Generator, size: int) -> np.ndarray:
     """Smooth random colours plus grain of a random scale, uint8 [size, size, 3]."""
     coarse = int(rng.integers(2, 12))
-    base = cv2.resize(rng.uniform(0, 1, (coarse, coarse, 3)).astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+    knots = rng.uniform(0, 1, (coarse, coarse, 3)).astype(np.float32)
+    base = cv2.resize(knots, (size, size), interpolation=cv2.INTER_CUBIC)
     tint = rng.uniform(0, 1, 3)
     fine = cv2.resize(rng.normal(0, 1, (size // 2, size // 2, 1)).astype(np.float32), (size, size))[..., None]
     mixed = tint + rng.uniform(0.05, 0.6) * (base - 0.5) + rng.uniform(0, 0.12) * fine
@@ -27,7 +28,8 @@ def dead_leaves(rng: np.random.Generator, size: int, leaves: int = 40) -> UInt8[
         centre = rng.uniform(0, size, 2)
         if rng.random() < 0.6:
             axes = np.maximum(1, radius * rng.uniform(0.3, 1, 2)).astype(int)
-            cv2.ellipse(mask, centre.astype(int).tolist(), axes.tolist(), rng.uniform(0, 180), 0, 360, 255, -1, cv2.LINE_AA)
+            place, turn = centre.astype(int).tolist(), rng.uniform(0, 180)
+            cv2.ellipse(mask, place, axes.tolist(), turn, 0, 360, 255, -1, cv2.LINE_AA)
         else:
             corners = centre + radius * rng.normal(0, 0.8, (int(rng.integers(3, 6)), 2))
             cv2.fillPoly(mask, [corners.astype(np.int32)], 255, cv2.LINE_AA)

@@ -176,7 +176,8 @@ class DiT(nnx.Module):
         self.blocks = make(rngs.split(cfg.num_layers))
         self.head_norm = layer_norm(cfg.dim, **kinds, use_bias=False, use_scale=False)
         self.head_modulation = nnx.Param(jax.random.normal(rngs.params(), (2, cfg.dim), param_dtype) / cfg.dim**0.5)
-        self.head = nnx.Linear(cfg.dim, patch * cfg.latent_channels, **kinds)
+        start = {"kernel_init": nnx.initializers.zeros} if cfg.residual else {}
+        self.head = nnx.Linear(cfg.dim, patch * cfg.latent_channels, **kinds, **start)
 
     # -- the parts of a forward pass ---------------------------------------------------------------
 
@@ -282,7 +283,16 @@ class DiT(nnx.Module):
         layers = (stacked, sounds, tuple(text), None if past is None else tuple(past.kv))
         tokens_in = self.patchify(jnp.concatenate([x, condition], axis=-1))
         hidden, kv = jax.lax.scan(jax.checkpoint(one) if remat else one, tokens_in, layers)
-        return (self.predict(hidden, e, tokens, x.shape) if head else None), KeyValues(*kv)
+        if not head:
+            return None, KeyValues(*kv)
+        output = self.predict(hidden, e, tokens, x.shape)
+        return (self.residual_flow(output, x, condition, t) if self.cfg.residual else output), KeyValues(*kv)
+
+    def residual_flow(self, output, x, condition, t: Float[Array, "b frames"]) -> Float[Array, "b t h w c"]:
+        """The flow from x_t to the reference sequence plus `output`: (x_t - x0) / t."""
+        x0 = condition[..., -self.cfg.latent_channels :] + output
+        level = jnp.maximum(t, 1e-6)[:, :, None, None, None].astype(jnp.promote_types(x.dtype, jnp.float32))
+        return ((x - x0) / level).astype(x.dtype)
 
     def predict(self, hidden, e, tokens: int, shape) -> Float[Array, "b t h w c"]:
         """Modulated norm, output layer, unpatchify. Takes the time vector e, not its projection."""

@@ -19,6 +19,9 @@ class DiTConfig:
     in_dim: int = 65
     freq_dim: int = 256
     patch: tuple[int, int, int] = (1, 2, 2)
+    residual: bool = False
+    """The output layer gives x0 minus the reference sequence instead of the flow, and starts at zero. A flow contains
+    the noise, which a network narrower than its patches cannot carry; and most of the source stays as it is."""
 
     @property
     def head_dim(self) -> int:
@@ -104,7 +107,7 @@ PRESETS = {
         # Patches of 4x4 latent cells: 16 tokens a frame instead of 64, so a CPU can train and run it.
         dit=DiTConfig(
             dim=256, num_heads=8, ffn_dim=512, num_layers=6, text_dim=16, text_len=1,
-            audio_dim=64, audio_hidden=64, freq_dim=64, patch=(1, 4, 4),
+            audio_dim=64, audio_hidden=64, freq_dim=64, patch=(1, 4, 4), residual=True,
         ),
         # All layers work on 8x8 pixel patches: wide, coarse convolutions are what a CPU is good at.
         tiny_vae=TinyVAEConfig(

@@ -20,7 +20,8 @@ def axis_pairs(head_dim: int) -> tuple[int, int, int]:
     spatial = head_dim // 3
     temporal = head_dim - 2 * spatial
     if spatial % 2 or temporal % 2:
-        raise ValueError(f"head_dim {head_dim} splits into axis widths {temporal}, {spatial}, {spatial}; all must be even")
+        widths = f"{temporal}, {spatial}, {spatial}"
+        raise ValueError(f"head_dim {head_dim} splits into axis widths {widths}; all must be even")
     return temporal // 2, spatial // 2, spatial // 2
 
 

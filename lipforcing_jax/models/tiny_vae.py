@@ -34,7 +34,8 @@ class MemoryBlock(nnx.Module):
     """Three convolutions over a frame and its predecessor at this depth, plus a skip."""
 
     def __init__(self, width: int, **kinds):
-        self.conv1, self.conv2, self.conv3 = conv(2 * width, width, **kinds), *(conv(width, width, **kinds) for _ in "12")
+        self.conv1 = conv(2 * width, width, **kinds)
+        self.conv2, self.conv3 = conv(width, width, **kinds), conv(width, width, **kinds)
 
     def __call__(self, x: Float[Array, "b t h w c"], memory: Float[Array, "b h w c"]):
         previous = jnp.concatenate([memory[:, None], x[:, :-1]], axis=1)
@@ -118,7 +119,9 @@ class TinyEncoder(nnx.Module):
             shapes += [(batch, height // factor, width // factor, channels)] * self.cfg.encoder_blocks
         return tuple(jnp.zeros(shape, dtype) for shape in shapes)
 
-    def __call__(self, frames: Float[Array, "b t h w 3"], memory: Memory) -> tuple[Float[Array, "b t2 h2 w2 c"], Memory]:
+    def __call__(
+        self, frames: Float[Array, "b t h w 3"], memory: Memory
+    ) -> tuple[Float[Array, "b t2 h2 w2 c"], Memory]:
         """Encodes `frames`, a multiple of four, in [0, 1]."""
         left, kept = list(memory), []
         x = jax.nn.relu(per_frame(self.stem, space_to_depth(frames, self.cfg.patch_size)))
@@ -151,7 +154,9 @@ class TinyDecoder(nnx.Module):
             factor *= 2 if up else 1
         return tuple(jnp.zeros(shape, dtype) for shape in shapes)
 
-    def __call__(self, latents: Float[Array, "b t h w c"], memory: Memory) -> tuple[Float[Array, "b t4 h8 w8 3"], Memory]:
+    def __call__(
+        self, latents: Float[Array, "b t h w c"], memory: Memory
+    ) -> tuple[Float[Array, "b t4 h8 w8 3"], Memory]:
         """Decodes to frames that are not yet clamped to [0, 1]."""
         left, kept = list(memory), []
         x = jax.nn.relu(per_frame(self.stem, 3 * jnp.tanh(latents / 3)))

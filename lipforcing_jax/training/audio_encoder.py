@@ -61,7 +61,8 @@ def train(config, workdir: Path) -> Path:
         train_state.create(params, optimiser),
         train_state.make_step(loss, optimiser, config.average_decay),
         lambda i: batch_of(clips, config.seed + i, config.batch, config.frames),
-        steps=config.steps, workdir=workdir / "audio", seed=config.seed, evaluate=evaluate, save_every=config.save_every,
+        steps=config.steps, workdir=workdir / "audio", seed=config.seed, evaluate=evaluate,
+        save_every=config.save_every,
     )  # fmt: skip
     encoder = nnx.merge(graphdef, state.average).encoder
     return store.save_module(workdir / "audio.safetensors", encoder, np.float16, {"stage": "audio"})

@@ -51,7 +51,8 @@ def fit(
     workdir.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
     key = jax.random.key(seed)
-    with ocp.CheckpointManager((workdir / "checkpoints").resolve(), options=options) as manager, stop_request() as asked:
+    folder = (workdir / "checkpoints").resolve()
+    with ocp.CheckpointManager(folder, options=options) as manager, stop_request() as asked:
         if manager.latest_step() is not None:
             state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(state))
         first, seen = int(state.step), []

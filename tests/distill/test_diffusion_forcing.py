@@ -12,7 +12,7 @@ from lipforcing_jax.distill import diffusion_forcing as df
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.dit import DiT
 
-CFG = replace(presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16)
+CFG = replace(presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16, residual=False)
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +64,14 @@ def test_windows_are_those_of_the_release():
     masks = df.window_masks(21, 3)
     expected = ["3 6 7 7 7 7 7", "3 6 9 10 10 10 10", "3 6 9 12 13 13 13", "3 6 9 9 9 9 9", "3 6 9 12 12 12 12"]
     assert [" ".join(str(m[3 * c].sum()) for c in range(7)) for m in masks] == expected
+
+
+def test_a_residual_network_starts_as_the_reference_sequence(setting):
+    """Before training, the x0 of nano's parametrisation is the source video itself."""
+    _, _, clip, mask = setting
+    model = DiT(replace(CFG, residual=True), rngs=nnx.Rngs(0))
+    condition = df.condition_channels(clip.ref_latent, mask, clip.masked_video, clip.ref_sequence)
+    noisy, t = jax.random.normal(jax.random.key(8), clip.target.shape), jnp.full((2, 1), 0.999)
+    text = model.text_keys(jnp.zeros((2, CFG.text_len, CFG.text_dim)))
+    velocity, _ = model(noisy, condition, t, text, clip.audio, positions=jnp.arange(6))
+    np.testing.assert_allclose(df.flow.flow_to_x0(noisy, velocity, t), clip.ref_sequence, atol=1e-5)

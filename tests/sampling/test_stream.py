@@ -16,7 +16,7 @@ NANO = presets.by_name("nano")
 TINY = replace(
     NANO,
     face_size=64,
-    dit=replace(NANO.dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16, audio_dim=16),
+    dit=replace(NANO.dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16, audio_dim=16, residual=False),
     audio=replace(NANO.audio, width=16, features=16, layers=2),
 )
 CHUNKS = 5
@@ -52,7 +52,8 @@ def run(setting, count, key=3):
     networks, masks, text, chunks = setting
     chunks = jax.tree.map(lambda a: a[:count], chunks)
     state = stream.start(networks, TINY)
-    return np.asarray(jax.jit(stream.run, static_argnums=1)(networks, TINY, masks, text, state, chunks, jax.random.key(key))[1])
+    scan = jax.jit(stream.run, static_argnums=1)
+    return np.asarray(scan(networks, TINY, masks, text, state, chunks, jax.random.key(key))[1])
 
 
 def test_scan_equals_stream_bit_for_bit(setting, looped):

@@ -55,7 +55,8 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted():
 def config_file(tmp_path):
     path = tmp_path / "small.py"
     path.write_text(
-        "import ml_collections\ndef get_config():\n    return ml_collections.ConfigDict({'stage': 'audio', 'steps': 5})\n"
+        "import ml_collections\n\ndef get_config():\n"
+        "    return ml_collections.ConfigDict({'stage': 'audio', 'steps': 5})\n"
     )
     return path
 
