@@ -22,6 +22,8 @@ from lipforcing_jax.weights import networks as weight_files
 from lipforcing_jax.weights.store import sha256
 
 STRIP_HEIGHT = 72
+SHORT = 9 / FPS
+"""Seconds of the first chunk. Less sound than that can be used, but is seldom meant."""
 
 
 @dataclass
@@ -70,6 +72,8 @@ def sync(
     warnings: list[str] = []
     sound, offset = _sound(video, audio, audio_rate, start, duration, warnings)
     cut = syncer.plan(len(sound), options)
+    if len(sound) < SHORT * SAMPLE_RATE:
+        warnings.append(f"The audio lasts only {len(sound) / SAMPLE_RATE:.2f} s, less than one chunk; so does the result.")
     source = _Source(video, start, loop)
     compile_seconds = syncer.warm_up()
     timings, begin = Timings(), time.perf_counter()

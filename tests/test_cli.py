@@ -98,6 +98,13 @@ def test_loop_none_ends_with_the_video(capsys, tmp_path, speech):
     assert len(frames_of(out)) == 10
 
 
+def test_sound_shorter_than_a_chunk_is_used_with_a_warning(capsys, tmp_path, speech):
+    out = tmp_path / "out.mp4"
+    status, _, err = run(capsys, "sync", "--video", VIDEO, "--audio", speech, "--out", out, "--duration", 0.12)
+    assert status == 0 and err.count("\n") == 1 and "warning" in err
+    assert len(frames_of(out)) == 3
+
+
 def write_video(path: Path, frames) -> Path:
     with VideoWriter(path, frames[0].shape[1], frames[0].shape[0]) as writer:
         for frame in frames:

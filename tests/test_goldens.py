@@ -162,12 +162,13 @@ def diffusion_forcing_inputs(net: Network, spec):
     real, eps = net.array(g.input(spec["clean"], batch)), net.array(g.input(spec["noise"], batch))
     lengths = chunk_lengths(real.shape[1], g.config["network"]["chunk_size"])
     t = np.repeat(np.asarray(spec["t_list"])[np.asarray(spec["t_index_per_chunk"])], lengths, axis=1)
-    return real, flow.add_noise(real, eps, jnp.asarray(t, net.dtype)), jnp.asarray(t, net.dtype)
+    return real, flow.add_noise(real, eps, jnp.asarray(t, net.dtype)), t
 
 
 def run_df_loss(net: Network, spec):
     g, batch = net.goldens, spec["batch"]
-    real, noisy, t = diffusion_forcing_inputs(net, spec)
+    real, noisy, levels = diffusion_forcing_inputs(net, spec)
+    t = jnp.asarray(levels, net.dtype)
     window = WindowConfig(g.config["network"]["chunk_size"], spec["window"], spec["sink"], False)
     condition = net.condition(batch, ref_latent=real[:, :1])
     velocity = net.forward(
@@ -177,7 +178,7 @@ def run_df_loss(net: Network, spec):
     yield "loss", 0.5 * jnp.mean((x0 - real) ** 2)
     yield "x0_sample0", np.moveaxis(np.asarray(x0[:1]), -1, 1)
     yield "noisy_sample1_frame0", np.moveaxis(np.asarray(noisy[1:, :1]), -1, 1)
-    yield "t", t
+    yield "t", levels  # Levels are float64 on the host in every run, as in the reference.
 
 
 def run_ar_inference(net: Network, spec):
@@ -290,7 +291,8 @@ def check_df_grads(case: Case, precision: str):
     source = Case(case.goldens, case.spec["case"])
     net = Network(source, jnp.dtype(precision))
     spec, g = source.spec, source.goldens
-    real, noisy, t = diffusion_forcing_inputs(net, spec)
+    real, noisy, levels = diffusion_forcing_inputs(net, spec)
+    t = jnp.asarray(levels, net.dtype)
     window = WindowConfig(g.config["network"]["chunk_size"], spec["window"], spec["sink"], False)
     text, audio = (net.array(g.input(n, spec["batch"])) for n in ("text_embeds", "audio_emb"))
     condition = net.condition(spec["batch"], ref_latent=real[:, :1])

@@ -15,7 +15,9 @@ from lipforcing_jax.sampling import cache as kv_cache
 from lipforcing_jax.sampling.plan import chunk_lengths, ping_pong, plan, reference_plan
 from lipforcing_jax.sampling.window import block_causal_mask, visible_frames, window_positions
 
-CFG = replace(presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16, audio_dim=4, residual=False)
+CFG = replace(
+    presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16, audio_dim=4, residual=False
+)
 PAIRS = [(7, 1), (10, 1), (13, 1), (9, 3), (12, 3), (-1, 0)]
 
 
