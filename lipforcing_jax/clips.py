@@ -73,7 +73,8 @@ def sync(
     sound, offset = _sound(video, audio, audio_rate, start, duration, warnings)
     cut = syncer.plan(len(sound), options)
     if len(sound) < SHORT * SAMPLE_RATE:
-        warnings.append(f"The audio lasts only {len(sound) / SAMPLE_RATE:.2f} s, less than one chunk; so does the result.")
+        lasts = len(sound) / SAMPLE_RATE
+        warnings.append(f"The audio lasts only {lasts:.2f} s, less than one chunk; so does the result.")
     source = _Source(video, start, loop)
     compile_seconds = syncer.warm_up()
     timings, begin = Timings(), time.perf_counter()
