@@ -1,6 +1,7 @@
 """The `lipforcing` command: parses, calls, prints. Everything it can do, the package can do without it."""
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,22 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise UserError(f"{message[:1].upper()}{message[1:]} (see {self.prog} --help).")
+
+
+def _number(kind: type, low: float, high: float = math.inf):
+    """An argument type: a finite number of `kind` from `low` to `high`."""
+
+    def parse(text: str):
+        limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high or value == math.inf:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {limits}")
+        return value
+
+    return parse
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="nano", help="size of the student (default: nano, which is bundled)")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="folder with the preset's weights")
-    parser.add_argument("--seed", type=int, default=42, help="of the noise; the same seed gives the same frames")
+    parser.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=42,
+                        help="of the noise; the same seed gives the same frames")  # fmt: skip
 
 
 def _add_sync(commands) -> None:
@@ -54,16 +72,19 @@ def _add_sync(commands) -> None:
     parser.add_argument("--audio", type=Path, required=True, help="what is to be spoken; a sound or video file")
     parser.add_argument("--out", type=Path, required=True, help="the result: .mp4, .m4v, .mov or .mkv")
     _add_common(parser)
-    parser.add_argument("--start", type=float, default=0.0, metavar="S", help="begin S seconds into the video")
-    parser.add_argument("--duration", type=float, metavar="S", help="at most S seconds of result")
+    parser.add_argument("--start", type=_number(float, 0), default=0.0, metavar="S",
+                        help="begin S seconds into the video")  # fmt: skip
+    parser.add_argument("--duration", type=_number(float, 0.04), metavar="S", help="at most S seconds of result")
     parser.add_argument("--loop", choices=("ping-pong", "none"), default="ping-pong",
                         help="what a video shorter than the sound does (default: ping-pong)")  # fmt: skip
-    parser.add_argument("--face", type=int, default=0, metavar="INDEX", help="which face, largest first (default: 0)")
+    parser.add_argument("--face", type=_number(int, 0), default=0, metavar="INDEX",
+                        help="which face, largest first (default: 0)")  # fmt: skip
     parser.add_argument("--detector", choices=("mtcnn", "insightface"), default="mtcnn", help="face detector")
     parser.add_argument("--full-face", action="store_true", help="paste the whole face, not only the mouth region")
     parser.add_argument("--reference-length", action="store_true",
                         help="whole chunks only, as the reference: up to 11 frames shorter than the sound")  # fmt: skip
-    parser.add_argument("--crf", type=float, default=18, help="x264 quality, lower is better (default: 18)")
+    parser.add_argument("--crf", type=_number(float, 0, 51), default=18,
+                        help="x264 quality, lower is better (default: 18)")  # fmt: skip
     parser.add_argument("--save-aligned", action="store_true", help="also write the aligned face as OUT_aligned")
     parser.add_argument("--save-comparison", action="store_true", help="also write source | result as OUT_comparison")
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the record of the run as JSON")
@@ -88,7 +109,7 @@ def _add_train(commands) -> None:
 def _add_eval(commands) -> None:
     parser = commands.add_parser("eval-talkers", help="measure a student on drawn talkers it has never seen")
     parser.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="for the numbers and pictures")
-    parser.add_argument("--talkers", type=int, default=24, help="how many clips (default: 24)")
+    parser.add_argument("--talkers", type=_number(int, 1), default=24, help="how many clips (default: 24)")
     _add_common(parser)
     parser.set_defaults(run=_eval)
 
@@ -113,9 +134,17 @@ def cache_folder() -> Path:
 
 
 def _keep_compiled_programs() -> None:
+    """Compiled programs outlive the process; where the folder can't be used, every run compiles anew."""
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if not os.access(folder, os.W_OK):
+        return
     import jax
 
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
@@ -133,8 +162,8 @@ class _Bar:
 
         self.bar = tqdm(desc=label, unit="frame", disable=None, leave=False, total=0)
 
-    def __call__(self, chunk: int, chunks: int, frames: int) -> None:
-        self.bar.total = max(chunks * 12 - 3, frames)
+    def __call__(self, chunk: int, chunks: int, frames: int, of: int) -> None:
+        self.bar.total = of
         self.bar.set_postfix_str(f"chunk {chunk}/{chunks}", refresh=False)
         self.bar.update(frames - self.bar.n)
 
@@ -170,19 +199,26 @@ def _make(options, video: Path, audio: Path, out: Path, **settings):
     return result
 
 
+def _made(folder: Path) -> Path:
+    """The folder, made where it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The folder {folder} can't be made: {error.strerror}; choose another one.") from error
+    return folder
+
+
 def _sync(options) -> None:
-    if options.start < 0 or (options.duration is not None and options.duration <= 0):
-        raise UserError("--start must not be negative and --duration must be above 0.")
-    if options.report is not None and not options.report.parent.is_dir():
-        raise UserError(f"The folder of --report does not exist: {options.report.parent}; make it first.")
+    from lipforcing_jax.report import check_report, write_report
+
+    if options.report is not None:
+        check_report(options.report)
     result = _make(
         options, options.video, options.audio, options.out, start=options.start, duration=options.duration,
         loop=options.loop, crf=options.crf, save_aligned=options.save_aligned,
         save_comparison=options.save_comparison,
     )  # fmt: skip
     if options.report is not None:
-        from lipforcing_jax.report import write_report
-
         write_report(options.report, result.report)
 
 
@@ -190,11 +226,7 @@ def _demo(options) -> None:
     from lipforcing_jax.evaluation.demo import contact_sheet_of, demo_inputs
     from lipforcing_jax.report import write_report
 
-    folder = options.out_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The folder {folder} can't be made: {error.strerror}; choose another --out-dir.") from error
+    folder = _made(options.out_dir)
     video, audio = demo_inputs()
     result = _make(options, video, audio, folder / "result.mp4", save_comparison=True)
     write_report(folder / "report.json", result.report)
@@ -224,7 +256,7 @@ def _info(options) -> None:
 def _train(options) -> None:
     from lipforcing_jax.training.run import load_config, run
 
-    weights = run(load_config(options.config, options.overrides), options.workdir)
+    weights = run(load_config(options.config, options.overrides), _made(options.workdir))
     print(f"weights: {weights}")
 
 
@@ -234,6 +266,6 @@ def _eval(options) -> None:
     from lipforcing_jax.weights.networks import find
 
     summary = eval_talkers.evaluate(
-        find(options.preset), options.weights, options.talkers, options.out_dir, options.seed
+        find(options.preset), options.weights, options.talkers, _made(options.out_dir), options.seed
     )
     print(eval_talkers.table(summary))

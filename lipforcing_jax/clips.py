@@ -22,6 +22,8 @@ from lipforcing_jax.weights import networks as weight_files
 from lipforcing_jax.weights.store import sha256
 
 STRIP_HEIGHT = 72
+SILENT = 1e-4
+"""Loudest sample, of 1, below which a sound is taken for silence: three steps of a 16-bit file."""
 SHORT = 9 / FPS
 """Seconds of the first chunk. Less sound than that can be used, but is seldom meant."""
 
@@ -63,25 +65,29 @@ def sync(
       duration: seconds of result at most.
       loop: "ping-pong" runs a video shorter than the sound forth and back; "none" ends with the video.
       save_aligned, save_comparison: also write `<out>_aligned` and `<out>_comparison` beside the output.
-      progress: called with (chunk, chunks, frames so far) after every chunk.
+      progress: called with (chunk, chunks, frames so far, frames in all) after every chunk.
 
     Raises:
       UserError: an input can't be used or an output can't be written; nothing is left behind.
     """
     outputs = _outputs(out, save_aligned, save_comparison)
+    _refuse_overwriting(outputs, video, audio)
     warnings: list[str] = []
     sound, offset = _sound(video, audio, audio_rate, start, duration, warnings)
     cut = syncer.plan(len(sound), options)
     if len(sound) < SHORT * SAMPLE_RATE:
         lasts = len(sound) / SAMPLE_RATE
         warnings.append(f"The audio lasts only {lasts:.2f} s, less than one chunk; so does the result.")
+    if np.abs(sound).max() < SILENT:
+        warnings.append("The audio is silent, so there is nothing to speak; check that it is the right file.")
     source = _Source(video, start, loop)
     compile_seconds = syncer.warm_up()
     timings, begin = Timings(), time.perf_counter()
     counts, kept, total = {"detected": 0, "bridged": 0, "missing": 0}, [], 0
     with contextlib.ExitStack() as stack:
         files: _Files | None = None
-        for batch in syncer.stream(source.frames(cut.frames), sound, options, timings):
+        made = syncer.stream(source.frames(cut.frames), sound, options, timings)
+        for batch in stack.enter_context(contextlib.closing(made)):
             if outputs and files is None:
                 files = _Files(stack, outputs, batch, audio, audio_rate, offset, sound, crf)
             with timings.stage("write"):
@@ -92,7 +98,7 @@ def sync(
             total += len(batch.frames)
             counts = {name: counts[name] + batch.counts[name] for name in counts}
             if progress:
-                progress(batch.index + 1, cut.chunks, total)
+                progress(batch.index + 1, cut.chunks, total, cut.frames)
         if total == 0:
             raise UserError(f"The video {video} gave no frames; it may be empty or begin after --start.")
         with timings.stage("write"):
@@ -123,12 +129,23 @@ def _outputs(out, save_aligned: bool, save_comparison: bool) -> dict[str, Path]:
     return outputs
 
 
+def _refuse_overwriting(outputs: dict[str, Path], video, audio) -> None:
+    """An output must not take the place of an input."""
+    inputs = [Path(given) for given in (video, audio) if isinstance(given, str | Path)]
+    for path in outputs.values():
+        for given in inputs:
+            if path.exists() and given.exists() and path.samefile(given):
+                raise UserError(f'The output "{path}" would overwrite an input; choose another name.')
+
+
 def _sound(video, audio, rate: int, start: float, duration: float | None, warnings: list[str]):
     """Samples at 16 kHz, and the seconds left out at the sound's beginning."""
     if isinstance(audio, np.ndarray):
         sound = np.asarray(audio, np.float32)
         if sound.ndim != 1 or not len(sound):
             raise UserError(f"Audio samples must be a mono array [n] that is not empty, not of shape {sound.shape}.")
+        if not np.isfinite(sound).all() or np.abs(sound).max() > 2:
+            raise UserError("Audio samples must be finite numbers in [-1, 1]; divide 16-bit integers by 32768.")
         sound = sound if rate == SAMPLE_RATE else soxr.resample(sound, rate, SAMPLE_RATE)
         return sound[: None if duration is None else round(duration * SAMPLE_RATE)], 0.0
     same = not isinstance(video, np.ndarray) and Path(video).resolve() == Path(audio).resolve()
@@ -165,7 +182,7 @@ class _Source:
 
 
 class _Files:
-    """All output files of a run; they appear together at the end, or none does."""
+    """All output files of a run. None appears before the last frame, and none after a failure before it."""
 
     def __init__(self, stack, outputs, batch, audio, audio_rate, offset: float, sound, crf: float):
         height, width = batch.frames[0].shape[:2]

@@ -155,6 +155,7 @@ class LipSyncer:
                     frame = next(frames, None)
                 if frame is None:
                     break
+                _check_frame(frame)
                 with timings.stage("track"):
                     face, state = tracking.track(frame, state, detector, config)
                     if face.matrix is not None and face.status != "missing":
@@ -226,6 +227,12 @@ def _chunk_of(index, kept, faces, crops, offset: int, per: int, size: int) -> Al
     filled = [crops[0]] * offset + crops
     filled += [filled[-1]] * (per - len(filled))
     return AlignedChunk(index, kept, faces, np.stack(filled), offset, bool(known))
+
+
+def _check_frame(frame: Frame) -> None:
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3 or frame.shape[-1] != 3 or frame.dtype != np.uint8:
+        found = f"{getattr(frame, 'dtype', type(frame).__name__)} {getattr(frame, 'shape', '')}"
+        raise UserError(f"Frames must be uint8 arrays [h, w, 3], not {found}.")
 
 
 def _no_face(options: Options, state: tracking.TrackingState) -> str:

@@ -5,11 +5,13 @@ import platform
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
+
+from lipforcing_jax.errors import UserError
 
 T = TypeVar("T")
 PACKAGES = ("lipforcing-jax", "jax", "jaxlib", "flax", "numpy", "av", "opencv-python-headless", "faceie")
@@ -61,6 +63,10 @@ def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
             put((None, StopIteration()))
         except BaseException as error:  # noqa: BLE001 - handed over to the consumer
             put((None, error))
+        finally:
+            # Here, on the thread that ran it: what `items` holds open, files and further threads, ends with it.
+            if isinstance(items, Generator):
+                items.close()
 
     thread = threading.Thread(target=produce, daemon=True)
     thread.start()
@@ -88,8 +94,29 @@ def versions() -> dict[str, str]:
     return found
 
 
+def check_report(path: Path) -> None:
+    """Checks that a record can be written at `path`, before any work is done for it.
+
+    Raises:
+      UserError: the path is a folder, or its folder is missing or not writable.
+    """
+    if path.is_dir():
+        raise UserError(f'The report "{path}" is a folder; name a file in it, such as "{path / "report.json"}".')
+    if not path.parent.is_dir():
+        raise UserError(f'The folder "{path.parent}" of the report does not exist; create it first.')
+    try:
+        _partial(path).touch()
+        _partial(path).unlink()
+    except OSError as error:
+        raise UserError(f'The report "{path}" can\'t be written ({error.strerror}); choose another place.') from error
+
+
 def write_report(path: Path, record: dict) -> None:
     """Writes the record as JSON; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     partial.write_text(json.dumps(record, indent=1) + "\n")
     partial.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")

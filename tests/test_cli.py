@@ -183,7 +183,14 @@ def test_failed_run_keeps_what_was_there(capsys, tmp_path, speech):
         (["--duration", "0"], "--duration"),
         (["--start", "999"], "start"),
         (["--loop", "sideways"], "sideways"),
-        (["--report", "{tmp}/none/r.json"], "--report"),
+        (["--report", "{tmp}/none/r.json"], "report"),
+        (["--report", "{tmp}"], "folder"),
+        (["--start", "nan"], "nan"),
+        (["--duration", "inf"], "inf"),
+        (["--seed", "1e3"], "1e3"),
+        (["--seed", "99999999999999999999"], "seed"),
+        (["--face", "-1"], "--face"),
+        (["--crf", "99"], "--crf"),
     ],
 )
 def test_wrong_arguments(capsys, tmp_path, speech, change, word):

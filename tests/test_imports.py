@@ -1,6 +1,8 @@
 """The house's rule: imports go downward only (docs/architecture.md)."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,7 +27,8 @@ def imported_rooms(path: Path) -> set[str]:
     rooms = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively, which hides the room"
             whole = node.module == "lipforcing_jax"
             names = [f"lipforcing_jax.{a.name}" for a in node.names] if whole else [node.module]
         elif isinstance(node, ast.Import):
@@ -44,6 +47,14 @@ def test_imports_go_downward(path):
     assert not upward, f"{path.relative_to(PACKAGE)} imports upward: {sorted(upward)}"
     if room == "models":
         assert imported_rooms(path) <= {"models", "parallel"}
+
+
+def test_the_command_answers_before_it_loads_the_networks():
+    """`--help` and wrong arguments need none of the heavy libraries."""
+    heavy = {"jax", "flax", "cv2", "av", "scipy", "numpy"}
+    code = f"import sys, lipforcing_jax.cli; print(*sorted({heavy!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 def test_the_rule_is_not_empty():

@@ -1,5 +1,6 @@
 """LipSyncer with arrays: no file in, no file out."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from lipforcing_jax.media.audio import load_audio
 from lipforcing_jax.media.loop import ping_pong
 from lipforcing_jax.media.video import read_video
 from lipforcing_jax.report import prefetch
-from lipforcing_jax.sampling import plan
+from lipforcing_jax.sampling import plan, stream
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +48,13 @@ def test_a_shorter_clip_is_the_beginning_of_a_longer_one(syncer, clip):
 
 
 def test_nothing_recompiles_during_a_clip(syncer, clip):
-    frames, audio = clip
-    syncer.sync(frames[:9], audio[: 9 * 640])
-    programs = syncer._step._cache_size()
-    syncer.sync(frames, audio)
-    assert syncer._step._cache_size() == programs
+    """Counted on a function of its own: programs of one function are shared by all that compile it."""
+    fresh = LipSyncer(syncer.preset, syncer.networks)
+    fresh._step = jax.jit(lambda *given: stream.step(*given), static_argnums=1)
+    fresh.warm_up()
+    assert fresh._step._cache_size() == 1
+    fresh.sync(*clip)
+    assert fresh._step._cache_size() == 1
 
 
 def test_silence_and_speech_move_the_mouth_differently(syncer, clip):
@@ -114,3 +117,32 @@ def test_prefetch_may_be_left_early():
     endless = prefetch(iter(int, 1), 2)
     assert next(endless) == 0
     endless.close()
+
+
+def test_prefetch_closes_what_it_ran():
+    """Files and further threads that the items hold open end with it, not at some later collection."""
+    ended = []
+
+    def items():
+        try:
+            while True:
+                yield 1
+        finally:
+            ended.append(True)
+
+    held = items()
+    ahead = prefetch(held, 2)
+    next(ahead)
+    ahead.close()
+    assert ended
+
+
+@pytest.mark.parametrize("bad", [np.full(16000, np.nan, np.float32), np.full(16000, 3000.0, np.float32)])
+def test_sound_that_is_no_sound_is_refused(syncer, clip, bad):
+    with pytest.raises(UserError, match="-1, 1"):
+        syncer.sync(clip[0], bad)
+
+
+def test_streamed_frames_are_checked(syncer, clip):
+    with pytest.raises(UserError, match="uint8"):
+        next(syncer.stream(iter([clip[0][0] / 255.0]), clip[1]))

@@ -39,7 +39,8 @@ def setting():
 def looped(setting):
     """Frames of a loop over chunks, and how many programs it took."""
     networks, masks, text, chunks = setting
-    step = jax.jit(stream.step, static_argnums=1)
+    # A function of its own: compiled programs of one function are shared, and so is their count.
+    step = jax.jit(lambda *given: stream.step(*given), static_argnums=1)
     state, frames = stream.start(networks, TINY), []
     for k in range(CHUNKS):
         chunk = jax.tree.map(lambda a, k=k: a[k], chunks)
