@@ -130,6 +130,7 @@ def measure(driver: Driver, estimator, talker: Talker) -> tuple[dict[str, float]
         "opening_source": correlation(opened(talker.source), truth),
         "opening_driven": correlation(opened(driven), truth),
         "opening_shuffled": correlation(opened(shuffled), truth),
+        "opening_copied": correlation(opened(driven), opened(talker.source)),
         "opening_spread": float(opened(driven).std() / max(truth.std(), 1e-6)),
         "silence_opening": float(opened(silent)[12:].mean() - opened(talker.closed).mean()),
         "outside_change": float(np.abs(driven[:, kept].astype(int) - talker.source[:, kept]).max()),
