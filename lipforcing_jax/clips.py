@@ -16,7 +16,7 @@ from lipforcing_jax.media.comparison import comparison_frame, waveform_strip
 from lipforcing_jax.media.loop import ping_pong
 from lipforcing_jax.media.video import read_video
 from lipforcing_jax.media.video_writer import VideoWriter, check_output
-from lipforcing_jax.pipeline import FPS, SAMPLE_RATE, LipSyncer, Options
+from lipforcing_jax.options import FPS, SAMPLE_RATE, Options
 from lipforcing_jax.report import Timings, versions
 from lipforcing_jax.weights import networks as weight_files
 from lipforcing_jax.weights.store import sha256
@@ -39,7 +39,7 @@ class SyncResult:
 
 
 def sync(
-    syncer: LipSyncer,
+    syncer,
     video: str | Path | np.ndarray,
     audio: str | Path | np.ndarray,
     out: str | Path | None,
@@ -58,6 +58,7 @@ def sync(
     """Makes `video` speak `audio`.
 
     Args:
+      syncer: the `LipSyncer` that does the work; its `sync` is this function.
       video: a file, or frames uint8 [t, h, w, 3] at 25 a second.
       audio: a file, or mono samples in [-1, 1] at `audio_rate`.
       out: the file to write; None returns the frames.

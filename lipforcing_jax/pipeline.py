@@ -15,31 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from lipforcing_jax import clips
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.media import alignment, compositing, tracking
 from lipforcing_jax.media.faces import FaceDetector, create_detector
 from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask
 from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.options import FPS, SAMPLE_RATE, Options
 from lipforcing_jax.report import Timings, prefetch
 from lipforcing_jax.sampling import stream
 from lipforcing_jax.sampling.plan import LEAD, Plan, plan, reference_plan
 from lipforcing_jax.weights import networks as weight_files
 
-FPS = 25
-SAMPLE_RATE = 16000
-
 Frame = UInt8[np.ndarray, "h w 3"]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How one clip is made. `face` is the index of the speaker, largest first; `full_face` pastes all of the face."""
-
-    seed: int = 42
-    face: int = 0
-    full_face: bool = False
-    reference_length: bool = False
-    detector: str = "mtcnn"
 
 
 @dataclass
@@ -209,9 +197,7 @@ class LipSyncer:
 
     def sync(self, video, audio, out: str | Path | None = None, options: Options = Options(), **settings):  # noqa: B008
         """The whole clip; files or arrays. See `lipforcing_jax.clips.sync`, which takes the same arguments."""
-        from lipforcing_jax.clips import sync
-
-        return sync(self, video, audio, out, options, **settings)
+        return clips.sync(self, video, audio, out, options, **settings)
 
 
 def _tracking_method(detector: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lipforcing_jax"
 LEVELS = [
-    {"models", "flow", "parallel"},
+    {"models", "flow", "options", "parallel"},
     {"distill", "sampling", "media", "data", "weights", "report"},
     {"pipeline", "clips", "training", "evaluation"},
     {"cli", "__main__"},

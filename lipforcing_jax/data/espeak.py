@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 
 from lipforcing_jax.data.phones import Phone, from_espeak
-from lipforcing_jax.data.speech import SAMPLE_RATE, Utterance
+from lipforcing_jax.data.utterance import SAMPLE_RATE, Utterance
 from lipforcing_jax.errors import UserError
 
 # language+variant: variants differ in formants, breathiness and voice source; the other languages read

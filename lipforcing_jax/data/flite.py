@@ -12,7 +12,7 @@ import soxr
 from jaxtyping import Float32
 
 from lipforcing_jax.data.phones import Phone, from_flite
-from lipforcing_jax.data.speech import SAMPLE_RATE, Utterance
+from lipforcing_jax.data.utterance import SAMPLE_RATE, Utterance
 from lipforcing_jax.errors import UserError
 
 #: Voice and its own mean pitch in Hz.

@@ -14,7 +14,7 @@ from scipy.signal import lfilter, sosfilt
 
 from lipforcing_jax.data.letters import text_words
 from lipforcing_jax.data.phones import DIPHTHONGS, VOWELS, Phone
-from lipforcing_jax.data.speech import SAMPLE_RATE, Utterance
+from lipforcing_jax.data.utterance import SAMPLE_RATE, Utterance
 
 STEP = 160  # samples per control frame: 10 ms
 

@@ -1,60 +1,23 @@
-"""Speech with known phone timing: the engine protocol, the choice of engine, and voice transforms.
+"""Speech with known phone timing: the choice of engine, and voice transforms.
 
 Engines are stateless: each call starts its own short-lived process (or computes in NumPy), so that a crash or
 the global state of a C library can not leak from one utterance into the next.
 """
 
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 import numpy as np
 import soxr
-from jaxtyping import Float32
 
+from lipforcing_jax.data import espeak, flite, formant
 from lipforcing_jax.data.phones import Phone
+from lipforcing_jax.data.utterance import SAMPLE_RATE, SpeechEngine, Utterance
 from lipforcing_jax.errors import UserError
-
-SAMPLE_RATE = 16_000
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One spoken text.
-
-    Attributes:
-        audio: float32 mono at 16 kHz in [-1, 1].
-        phones: in order of time, seconds, labels of `phones.INVENTORY`.
-        voice: `engine:voice`.
-        text: what was said.
-    """
-
-    audio: Float32[np.ndarray, "n"]
-    phones: tuple[Phone, ...]
-    voice: str
-    text: str
-
-
-class SpeechEngine(Protocol):
-    """Turns text into sound and phone times."""
-
-    name: str
-
-    @property
-    def voices(self) -> tuple[str, ...]:
-        """Names accepted by `speak`."""
-        ...
-
-    def speak(self, text: str, voice: str, rate: float = 1.0, pitch: float = 1.0, seed: int = 0) -> Utterance:
-        """Speak `text`; `rate` and `pitch` are factors around the voice's own (2 is twice as fast, an octave
-        up)."""
-        ...
 
 
 def available_engines() -> tuple[SpeechEngine, ...]:
     """The engines that work on this machine, best first; the built-in formant synthesiser is always the
     last."""
-    from lipforcing_jax.data import espeak, flite, formant
-
     candidates = (flite.FliteEngine(), espeak.EspeakEngine(), formant.FormantEngine())
     return tuple(engine for engine in candidates if engine.voices)
 

@@ -75,7 +75,7 @@ class LogMelConfig:
     bands: int = 64
     n_fft: int = 512
     hops_per_frame: int = 4
-    width: int = 160
+    width: int = 192
     layers: int = 5
     look_ahead: int = 5
     mouth_params: int = 6
@@ -106,7 +106,7 @@ PRESETS = {
         face_size=128,
         # Patches of 4x4 latent cells: 16 tokens a frame instead of 64, so a CPU can train and run it.
         dit=DiTConfig(
-            dim=256, num_heads=8, ffn_dim=512, num_layers=6, text_dim=16, text_len=1,
+            dim=288, num_heads=8, ffn_dim=576, num_layers=6, text_dim=16, text_len=1,
             audio_dim=64, audio_hidden=64, freq_dim=64, patch=(1, 4, 4), residual=True,
         ),
         # All layers work on 8x8 pixel patches: wide, coarse convolutions are what a CPU is good at.
