@@ -1,6 +1,7 @@
 """A folder of spoken clips for training: sound, its mouth, and the phones, written once and read many times."""
 
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def build(folder: Path, split: str, clips: int, frames: int, workers: int = 1) -
     folder.mkdir(parents=True, exist_ok=True)
     shards = [folder / f"{split}_{frames}_{i:04d}.npz" for i in range(-(-clips // SHARD))]
     missing = [(p, range(i * SHARD, (i + 1) * SHARD)) for i, p in enumerate(shards) if not p.exists()]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # JAX has threads: no fork
         jobs = [pool.submit(_write_shard, path, seeds, split, frames) for path, seeds in missing]
         for job in tqdm(jobs, desc=f"speech ({split})", disable=not jobs):
             job.result()

@@ -6,6 +6,7 @@ because nobody has filmed the same motion twice; spec training 2.2.)
 """
 
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -36,7 +37,7 @@ def build(folder: Path, mouths: np.ndarray, size: int, split: str, workers: int 
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-len(mouths) // SHARD)
     shards = [folder / f"{split}_{mouths.shape[2]}_{i:04d}.npy" for i in range(count)]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # JAX has threads: no fork
         jobs = []
         for i, path in enumerate(shards):
             pairs = range(i * SHARD, min((i + 1) * SHARD, len(mouths)))

@@ -27,7 +27,11 @@ def create(params: Params, optimiser: optax.GradientTransformation) -> TrainStat
 
 
 def adamw(peak: float, steps: int, warmup: int, weight_decay: float, clip: float) -> optax.GradientTransformation:
-    """AdamW under a linear warm-up and cosine decay, gradients clipped by their global norm."""
+    """AdamW under a linear warm-up and cosine decay, gradients clipped by their global norm.
+
+    The warm-up takes at most half of the run, so that a short trial needs no other settings.
+    """
+    warmup = min(warmup, steps // 2)
     schedule = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, steps, peak * 0.02)
     return optax.chain(
         optax.clip_by_global_norm(clip), optax.adamw(schedule, b1=0.9, b2=0.99, weight_decay=weight_decay)
@@ -42,7 +46,7 @@ def make_step(loss: Loss, optimiser: optax.GradientTransformation, average_decay
 
     def step(state: TrainState, batch, key: Array):
         (value, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         fine = jnp.isfinite(norm)
         updates, opt_state = optimiser.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

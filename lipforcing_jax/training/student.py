@@ -22,6 +22,9 @@ from lipforcing_jax.sampling import stream
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.weights import networks, store
 
+HEARD_AT_ONCE = 160
+"""Clips per call of the ear; bounds memory."""
+
 
 def encode_pairs(vae: TinyVAE, shards: list[Path], size: int, folder: Path) -> dict[str, np.ndarray]:
     """Latents of all clips, as they are and masked, float16 [pairs, 2, t, h, w, c]; kept beside the pictures."""
@@ -53,7 +56,8 @@ def hear_clips(ear: LogMelEncoder, audio: np.ndarray, versions: int, seed: int) 
     for version in range(versions + 1):
         rng = np.random.default_rng([seed, version])
         sound = audio if version == 0 else np.stack([augment(a, rng) for a in tqdm(audio, desc=f"rooms {version}")])
-        heard.append(np.concatenate([np.asarray(grouped(ear, s), np.float16) for s in np.array_split(sound, 10)]))
+        parts = np.array_split(sound, -(-len(sound) // HEARD_AT_ONCE))
+        heard.append(np.concatenate([np.asarray(grouped(ear, part), np.float16) for part in parts]))
     return np.stack(heard)
 
 

@@ -1,0 +1,51 @@
+"""`lipforcing train` from nothing: the three stages of nano at the smallest size, and their weights at work."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lipforcing_jax import LipSyncer
+from lipforcing_jax.cli import main
+from lipforcing_jax.models import presets
+from lipforcing_jax.weights import networks
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+STAGES = {
+    "nano_audio": "clips=32 heldout_clips=32 clip_frames=13 steps=2 batch=2 frames=8",
+    "nano_vae": "clips=8 clip_frames=8 component_stride=1 steps=2 batch=1",
+    "nano_df": "pairs=2 latent_frames=4 speech_clips=32 speech_frames=13 rooms=1 steps=2 batch=1 frames=3",
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A work folder in which all stages have run."""
+    folder = tmp_path_factory.mktemp("nano")
+    for name, fields in STAGES.items():
+        main(["train", "--config", str(CONFIGS / f"{name}.py"), "--workdir", str(folder), *fields.split()])
+    return folder
+
+
+def test_every_stage_leaves_its_weights_and_its_record(workdir):
+    for file, stage in zip(networks.FILES.values(), ("student", "tiny_vae", "audio"), strict=True):
+        assert (workdir / file).is_file()
+        assert (workdir / stage / "metrics.jsonl").read_text().count('"loss"') == 1
+
+
+def test_the_weights_are_trained(workdir):
+    """The head of the student begins at zero; two updates move it."""
+    student = networks.load(presets.by_name("nano"), workdir).dit
+    assert 0 < float(np.abs(student.head.kernel[...]).max()) < 0.1
+
+
+def test_a_finished_run_is_not_begun_again(workdir):
+    before = (workdir / "student" / "metrics.jsonl").read_text()
+    fields = STAGES["nano_df"].split()
+    main(["train", "--config", str(CONFIGS / "nano_df.py"), "--workdir", str(workdir), *fields])
+    assert (workdir / "student" / "metrics.jsonl").read_text() == before
+
+
+def test_the_weights_can_be_used(workdir):
+    syncer = LipSyncer.from_preset("nano", weights=workdir)
+    assert syncer.networks.dit.cfg == presets.by_name("nano").dit
