@@ -93,6 +93,8 @@ class Preset:
     tiny_vae: TinyVAEConfig = field(default_factory=TinyVAEConfig)
     audio: LogMelConfig | None = None
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
+    keep_detail: bool = False
+    """Give back what the autoencoder loses where the face has not changed (`sampling/detail.py`)."""
     summary: str = ""
 
 
@@ -117,6 +119,7 @@ PRESETS = {
             encoder_blocks=0, decoder_blocks=1,
         ),
         audio=LogMelConfig(),
+        keep_detail=True,
         summary="bundled; trained from scratch on synthetic talkers; any laptop",
     ),
     "1.3b": _wan("1.3b", 1536, 12, 8960, 30, "student of the paper; weights must be converted"),

@@ -18,7 +18,7 @@ from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
 from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.models.tiny_vae import Memory, TinyVAE
-from lipforcing_jax.sampling import causal
+from lipforcing_jax.sampling import causal, detail
 from lipforcing_jax.sampling.plan import LEAD
 
 
@@ -73,7 +73,8 @@ def start(networks: Networks, preset: Preset, batch: int = 1) -> StreamState:
         causal.start(networks.dit, preset.window, batch, cells, cells),
         # Both source streams, as they are and masked, go through the encoder as one batch of two.
         networks.vae.encoder.memory(2 * batch, size, size),
-        networks.vae.decoder.memory(batch, cells, cells),
+        # The decoder draws the source beside the result where its lost detail is to be given back.
+        networks.vae.decoder.memory(batch * (2 if preset.keep_detail else 1), cells, cells),
         jnp.zeros((batch, 1, cells, cells, preset.tiny_vae.latent_channels)),
     )
 
@@ -116,7 +117,11 @@ def step(
     sampler, predictions = causal.step(
         networks.dit, text, preset.window, preset.t_list, masks.latent, state.sampler, condition, noise
     )
-    frames, decoder = networks.vae.decode(predictions[-1], state.decoder)
+    if preset.keep_detail:
+        drawn, decoder = networks.vae.decode(jnp.concatenate([predictions[-1], seen]), state.decoder)
+        frames = detail.restore(*jnp.split(drawn, 2), chunk.frames.astype(jnp.float32) / 255)
+    else:
+        frames, decoder = networks.vae.decode(predictions[-1], state.decoder)
     return StreamState(sampler, encoder, decoder, ref_latent), frames
 
 
