@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
             "speech_frames": 129,
             "workers": 1,
             "rooms": 3,
-            "steps": 4500,
+            "steps": 5100,
             "batch": 8,
             "frames": 12,
             "peak_lr": 1.2e-3,
@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
             "clip_norm": 1.0,
             "average_decay": 0.998,
             "keep_weight": 0.2,
+            "silent_share": 0.15,
             "save_every": 250,
         }
     )

@@ -73,15 +73,26 @@ def channel_visibility(vae: TinyVAE, latents: np.ndarray) -> jax.Array:
     return gains / gains.mean()
 
 
-def batch_of(latents, heard, rng: np.random.Generator, batch: int, frames: int, chunk: int) -> Clip:
+def silent_clips(mouths: np.ndarray) -> np.ndarray:
+    """(pair, side) of the clips whose mouth [pairs, 2, t, 6] stays as it is: nobody speaks."""
+    return np.argwhere(np.ptp(mouths, axis=2).max(axis=-1) < 0.01)
+
+
+def batch_of(
+    latents, heard, rng: np.random.Generator, batch: int, frames: int, chunk: int, silent=(), silent_share: float = 0.0
+) -> Clip:
     """Random windows of random pairs, source and target drawn in either direction.
 
-    The reference frame is the first of the source's clip, as at inference.
+    The reference frame is the first of the source's clip, as at inference. A share of the targets are `silent` clips:
+    they are few, and a pause before speech shows a mouth that opens to breathe, so silence must be taught apart.
     """
     pairs, _, length = latents["seen"].shape[:3]
     rows = []
     for _ in range(batch):
         i, source = rng.integers(pairs), rng.integers(2)
+        if len(silent) and rng.random() < silent_share:
+            i, target = silent[rng.integers(len(silent))]
+            source = 1 - target
         first = chunk * rng.integers((length - frames) // chunk + 1)
         span = slice(first, first + frames)
         seen = latents["seen"][i]
@@ -118,9 +129,13 @@ def train(config, workdir: Path) -> Path:
             keep_weight=config.keep_weight, channel_weights=visibility,
         )  # fmt: skip
 
+    silent = silent_clips(mouths)
+
     def batch_at(i):
         rng = np.random.default_rng([config.seed, i])
-        return batch_of(latents, heard, rng, config.batch, config.frames, preset.window.chunk)
+        return batch_of(
+            latents, heard, rng, config.batch, config.frames, preset.window.chunk, silent, config.silent_share
+        )
 
     state = fit(
         train_state.create(params, optimiser),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lipforcing_jax.training.student import batch_of
+from lipforcing_jax.training.student import batch_of, silent_clips
 
 PAIRS, LENGTH, CHUNK, FRAMES = 3, 12, 3, 6
 
@@ -40,3 +40,13 @@ def test_a_batch_is_a_function_of_its_seed(data):
     a, b = (batch_of(*data, np.random.default_rng(5), 8, FRAMES, CHUNK) for _ in range(2))
     for x, y in zip(a, b, strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_silent_clips_are_drawn_as_targets(data):
+    mouths = np.random.default_rng(0).random((PAIRS, 2, 8, 6))
+    mouths[1, 0] = mouths[1, 0, :1]
+    silent = silent_clips(mouths)
+    np.testing.assert_array_equal(silent, [[1, 0]])
+    batch = batch_of(*data, np.random.default_rng(2), 200, FRAMES, CHUNK, silent, 0.5)
+    share = np.mean(batch.target[:, 0, 0, 0, 0] // 100 == 1)
+    assert 0.5 < share < 0.7, "half of all, and a sixth of the others"
