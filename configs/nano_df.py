@@ -1,6 +1,8 @@
 """Nano, part 3 of 3: the causal student by diffusion forcing on pairs of drawn talkers.
 
     lipforcing train --config configs/nano_df.py --workdir runs/nano
+
+Result (docs/nano.md): +3.2 dB over the source, opening 0.74 on held-out talkers; 65 minutes, and 20 for the talkers.
 """
 
 import ml_collections
@@ -18,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
             "speech_frames": 129,
             "workers": 1,
             "rooms": 3,
-            "steps": 5100,
+            "steps": 5450,
             "batch": 8,
             "frames": 12,
             "peak_lr": 1.2e-3,

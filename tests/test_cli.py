@@ -235,3 +235,11 @@ def test_demo_writes_result_pictures_and_report(capsys, tmp_path):
 def test_module_runs_as_a_command():
     done = subprocess.run([sys.executable, "-m", "lipforcing_jax", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("lipforcing-jax ")
+
+
+def test_libav_has_no_way_back_into_python():
+    """Any log level makes PyAV call Python from codec threads, which has hung a run while it closed a file."""
+    import av.logging
+
+    assert main(["info"]) == 0
+    assert av.logging.get_level() is None
