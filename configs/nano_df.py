@@ -3,8 +3,8 @@
     lipforcing train --config configs/nano_df.py --workdir runs/nano
 
 The shipped weights (+3.2 dB over the source, opening 0.74 on held-out talkers) came from these numbers in three parts,
-with `silent_share` only in the last 950 updates (docs/nano.md); one run of this file as it stands has not been measured.
-About 65 minutes on two cores, and 20 for the talkers.
+with `silent_share` only in the last 950 updates (docs/nano.md); one run of this file as it stands has not been
+measured. About 65 minutes on two cores, and 20 for the talkers.
 """
 
 import ml_collections
