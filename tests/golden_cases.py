@@ -1,7 +1,6 @@
 """Reads a folder of reference numbers: sizes, inputs, weights by recipe, cases (see its config.json)."""
 
 import json
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,28 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from lipforcing_jax.models.presets import DiTConfig
+from lipforcing_jax.weights.recipe import normal
 
 TRAINING_KINDS = {"rollout", "critic", "student", "vsd", "lora", "losses", "grads"}
-
-
-def normal(key: str, shape) -> np.ndarray:
-    """The goldens' deterministic standard normals."""
-    return np.random.Generator(np.random.PCG64(zlib.crc32(key.encode()))).standard_normal(shape)
-
-
-def weight(key: str, shape, tag: str = "") -> np.ndarray:
-    """Value of the reference parameter `key` (rules of the goldens' README, in their order)."""
-    r = normal(tag + key, shape)
-    parts = key.split(".")
-    if key.endswith(".bias"):
-        return 0.02 * r
-    if key.endswith("modulation"):
-        return 0.05 * r
-    if len(parts) > 1 and "norm" in parts[-2]:
-        return 1 + 0.1 * r
-    if ".lora_B." in key:
-        return 0.02 * r
-    return r / np.sqrt(np.prod(shape[1:]))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from golden_cases import Case, weight
+from golden_cases import Case
 
 from lipforcing_jax import flow
 from lipforcing_jax.models.attention import attend
@@ -20,6 +20,7 @@ from lipforcing_jax.sampling import causal
 from lipforcing_jax.sampling.plan import chunk_lengths
 from lipforcing_jax.sampling.window import block_causal_mask, visible_frames, window_positions
 from lipforcing_jax.weights.dit_names import export, from_reference, manifest
+from lipforcing_jax.weights.recipe import diffusion_weight
 
 pytestmark = pytest.mark.golden
 
@@ -31,7 +32,7 @@ class Network:
         self.case, self.goldens, self.cfg, self.dtype = case, case.goldens, case.goldens.dit, dtype
         shapes = manifest(self.cfg)
         tag = case.spec.get("weights_tag", "")
-        state = from_reference(lambda key: weight(key, shapes[key], tag), self.cfg, dtype)
+        state = from_reference(lambda key: diffusion_weight(key, shapes[key], tag), self.cfg, dtype)
         graphdef = nnx.graphdef(nnx.eval_shape(lambda: DiT(self.cfg, rngs=nnx.Rngs(0))))
         self.model = nnx.merge(graphdef, state)
 

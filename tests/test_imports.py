@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "lipforcing_jax"
 LEVELS = [
     {"models", "flow", "options", "parallel"},
     {"distill", "sampling", "media", "data", "weights", "report"},
-    {"pipeline", "clips", "training", "evaluation"},
+    {"pipeline", "clips", "training", "evaluation", "parity"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -1,0 +1,1 @@
+"""Every network beside an independent implementation of it, on the same weights, in one process."""

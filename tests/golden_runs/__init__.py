@@ -1,0 +1,1 @@
+"""How each kind of reference numbers is reproduced: one module per network or component."""
