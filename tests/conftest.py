@@ -1,21 +1,64 @@
-"""Options and fixtures shared by all tests."""
+"""Options and fixtures shared by all tests, and the table of reference numbers."""
 
 from pathlib import Path
 
+import pytest
+
 GOLDENS = Path(__file__).parent / "goldens"
+TABLE = pytest.StashKey[list]()
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--goldens", action="append", default=[], metavar="DIR",
-        help="folder of network reference numbers in the format of tests/goldens/network (repeatable)",
+        help="folder of reference numbers in the format of tests/goldens/network or tests/goldens/components "
+        "(repeatable; default: both)",
     )  # fmt: skip
 
 
-def pytest_generate_tests(metafunc):
-    if "golden_case" in metafunc.fixturenames:
-        from golden_cases import load_cases
+def pytest_configure(config):
+    config.stash[TABLE] = []
 
-        folders = metafunc.config.getoption("goldens") or [str(GOLDENS / "network")]
-        cases = [case for folder in folders for case in load_cases(Path(folder))]
-        metafunc.parametrize("golden_case", cases, ids=[case.id for case in cases])
+
+def pytest_generate_tests(metafunc):
+    if not {"golden_case", "golden_component"} & set(metafunc.fixturenames):
+        return
+    from golden_cases import load_folders
+
+    given = metafunc.config.getoption("goldens")
+    folders = [Path(f) for f in given] or [GOLDENS / "network", GOLDENS / "components"]
+    cases, components = load_folders(folders)
+    found = {"golden_case": cases, "golden_component": components}
+    for fixture in found.keys() & set(metafunc.fixturenames):
+        metafunc.parametrize(fixture, found[fixture], ids=[case.id for case in found[fixture]])
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the cases of stage 2 and says so in the count of deselected tests."""
+    from golden_cases import DEFERRED_KINDS
+
+    def deferred(item) -> bool:
+        case = getattr(item, "callspec", None) and item.callspec.params.get("golden_case")
+        return bool(case) and hasattr(case, "spec") and case.spec["kind"] in DEFERRED_KINDS
+
+    left_out = [item for item in items if deferred(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def golden_table(request):
+    """Collects a row (case, precision, array, error, tolerance) for the closing table."""
+    return request.config.stash[TABLE]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash[TABLE]
+    if not rows:
+        return
+    terminalreporter.section("reference numbers")
+    line = "{:34s} {:9s} {:44s} {:>9s} {:>9s} {:>8s}"
+    terminalreporter.line(line.format("case", "precision", "array", "error", "tolerance", "margin"))
+    for case, precision, array, error, tolerance in rows:
+        margin = f"{tolerance / error:.1f}x" if error and tolerance else ("exact" if not error else "-")
+        terminalreporter.line(line.format(case, precision, array[:44], f"{error:.1e}", f"{tolerance:.0e}", margin))

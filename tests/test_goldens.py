@@ -1,352 +1,66 @@
-"""The networks, the sampler and the schedule against numbers of the reference implementation.
+"""The networks, the sampler and the components against numbers of the reference implementation.
 
-Tolerances are the files' own: 1e-10 relative to the largest value in float64, 3e-6 in float32 (5e-6 guided).
+`--goldens DIR` points at other folders of the same format. A kind that nobody knows is an error, not a skip.
 """
 
+import importlib
+import pkgutil
+
+import golden_runs
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from golden_cases import Case
-
-from lipforcing_jax import flow
-from lipforcing_jax.models.attention import attend
-from lipforcing_jax.models.conditioning import condition_channels, group_audio
-from lipforcing_jax.models.dit import DiT, sinusoid
-from lipforcing_jax.models.presets import WindowConfig
-from lipforcing_jax.models.rope import rotate, rotation
-from lipforcing_jax.sampling import causal
-from lipforcing_jax.sampling.plan import chunk_lengths
-from lipforcing_jax.sampling.window import block_causal_mask, visible_frames, window_positions
-from lipforcing_jax.weights.dit_names import export, from_reference, manifest
-from lipforcing_jax.weights.recipe import diffusion_weight
+from golden_runs import network
+from golden_runs.component import Component
 
 pytestmark = pytest.mark.golden
-
-
-class Network:
-    """The golden network in one precision, with the golden inputs."""
-
-    def __init__(self, case: Case, dtype):
-        self.case, self.goldens, self.cfg, self.dtype = case, case.goldens, case.goldens.dit, dtype
-        shapes = manifest(self.cfg)
-        tag = case.spec.get("weights_tag", "")
-        state = from_reference(lambda key: diffusion_weight(key, shapes[key], tag), self.cfg, dtype)
-        graphdef = nnx.graphdef(nnx.eval_shape(lambda: DiT(self.cfg, rngs=nnx.Rngs(0))))
-        self.model = nnx.merge(graphdef, state)
-
-    def array(self, value):
-        return jnp.asarray(value, self.dtype)
-
-    def condition(self, batch: int, suffix: str = "", ref_latent=None):
-        take = lambda name: self.array(self.goldens.input(name, batch))  # noqa: E731
-        reference = take("ref_latent") if ref_latent is None else ref_latent
-        mask = self.array(self.goldens.mask())
-        return condition_channels(reference, mask, take("masked_video" + suffix), take("ref_sequence" + suffix))
-
-    def forward(self, x, t, condition, text, audio, window: WindowConfig | None = None):
-        mask = None if window is None else jnp.asarray(block_causal_mask(x.shape[1], window))
-        flow_out, _ = jax.jit(DiT.__call__)(
-            self.model, x, condition, jnp.asarray(t, self.dtype), self.model.text_keys(self.array(text)),
-            group_audio(self.array(audio)), positions=jnp.arange(x.shape[1]), frame_mask=mask,
-        )  # fmt: skip
-        return flow_out
-
-
-def error(value, golden) -> float:
-    value, golden = np.asarray(value, np.float64), np.asarray(golden, np.float64)
-    assert value.shape == golden.shape
-    return float(np.abs(value - golden).max() / np.abs(golden).max())
-
-
-def outputs(kind, x, velocity, t):
-    return np.moveaxis(np.asarray(velocity if kind == "flow" else flow.flow_to_x0(x, velocity, t)), -1, 1)
-
-
-def run_bidirectional(net: Network, spec):
-    g, batch = net.goldens, spec["batch"]
-    x, condition = net.array(g.input("x_t", batch)), net.condition(batch)
-    for name, array in spec["arrays"].items():
-        t = jnp.asarray(array["t"], net.dtype)[:, None]
-        velocity = net.forward(x, t, condition, g.input("text_embeds", batch), g.input("audio_emb", batch))
-        yield name, outputs(array["output"], x, velocity, t)
-
-
-def run_guidance(net: Network, spec):
-    g, batch = net.goldens, spec["batch"]
-    x, condition = net.array(g.input("x_t", batch)), net.condition(batch)
-    text, audio = g.input("text_embeds", batch), g.input("audio_emb", batch)
-    for name, array in spec["arrays"].items():
-        t = jnp.asarray(array["t"], net.dtype)[:, None]
-        negative_text = array.get("negative_text", spec["negative_text"])
-        negative_text = np.zeros_like(text) if negative_text == "zeros" else g.input(negative_text, batch)
-        negative = flow.flow_to_x0(x, net.forward(x, t, condition, negative_text, np.zeros_like(audio)), t)
-        if array["output"] == "x0_guided":
-            positive = flow.flow_to_x0(x, net.forward(x, t, condition, text, audio), t)
-            scale = flow.guidance_scale(t[:, 0], spec["guidance_scale"], tuple(spec["sync_window"]))
-            negative = flow.guide(positive, negative, scale)
-        yield name, np.moveaxis(np.asarray(negative), -1, 1)
-
-
-def run_intermediates(net: Network, spec):
-    g, batch, model = net.goldens, spec["batch"], net.model
-    tokens = np.asarray(g.read(spec)["token_index"])
-    t = jnp.asarray(spec["t"], net.dtype)[:, None]
-    x, condition = net.array(g.input("x_t", batch)), net.condition(batch)
-    text = model.text_keys(net.array(g.input("text_embeds", batch)))
-    grouped = group_audio(net.array(g.input("audio_emb", batch)))
-    e, six = model.embed_time(t, net.dtype)
-    found = {"token_index": tokens, "time_e": e[:, 0], "time_E": six[:, 0]}
-    found["sinusoid"] = sinusoid(t[:, 0], net.cfg.freq_dim)
-    found["context_first4"] = model.embed_text(net.array(g.input("text_embeds", batch)))[:, :4]
-    found["audio_pack"] = model.audio_proj(grouped)
-    vectors = model.audio_vectors(grouped)
-    found |= {f"audio_cond_{j}": vectors[j] for j in range(vectors.shape[0])}
-    hidden = model.patchify(jnp.concatenate([x, condition], -1))
-    found["patch_tokens"] = hidden
-    frames, height, width = x.shape[1], x.shape[2] // 2, x.shape[3] // 2
-    attention = model.attention_inputs((frames, height, width), jnp.arange(frames), None, None, net.dtype)
-    graphdef, stacked = nnx.split(model.blocks)
-    for i in range(net.cfg.num_layers):
-        block = nnx.merge(graphdef, jax.tree.map(lambda p, i=i: p[i], stacked))
-        kv = (text.k[i], text.v[i])
-        heard = 2 <= i < 2 + vectors.shape[0]
-        sound = jnp.repeat(vectors[i - 2], height * width, axis=1) if heard else jnp.zeros((), net.dtype)
-        if i == 0:
-            found |= block_zero(block, hidden, six, kv, attention)
-        hidden, _ = block(hidden, sound, six, kv, attention, None)
-        found[f"block{i}_out"] = hidden
-    both = model.head_modulation[...][None] + e
-    found["head_out"] = model.head(model.head_norm(hidden) * (1 + both[:, 1:2]) + both[:, 0:1])
-    whole = {"token_index", "time_e", "time_E", "sinusoid", "context_first4", "audio_pack"}
-    for name in spec["arrays"]:
-        value = np.asarray(found[name])
-        yield name, value if name in whole or name.startswith("audio_cond") else value[:, tokens]
-
-
-def block_zero(block, x, six, text, attention):
-    """Activations inside one block that hears no sound."""
-    flat = lambda a: a.reshape(*a.shape[:2], -1)  # noqa: E731
-    m = [(block.modulation[...] + six)[:, :, i] for i in range(6)]
-    u = block.norm1(x) * (1 + m[1]) + m[0]
-    q, (k, _) = block.self_attn.query(u), block.self_attn.key_value(u)
-    found = {"block0_q_norm": flat(q), "block0_k_norm": flat(k)}
-    found["block0_q_rope"] = flat(rotate(q, attention.q_rotation))
-    found["block0_k_rope"] = flat(rotate(k, attention.k_rotation))
-    attended, _ = block.attend_self(u, attention, None)
-    x = x + attended * m[2]
-    crossed = block.cross_attn.output(
-        attend(block.cross_attn.query(block.norm3(x)), *text)
-    )
-    x = x + crossed
-    hidden = jax.nn.gelu(block.ffn_in(block.norm2(x) * (1 + m[4]) + m[3]), approximate=True)
-    return found | {
-        "block0_self_attn_out": attended, "block0_cross_attn_out": crossed, "block0_ffn_out": block.ffn_out(hidden)
-    }  # fmt: skip
-
-
-def run_causal_full(net: Network, spec):
-    g, batch, suffix = net.goldens, spec["batch"], spec.get("input_suffix", "")
-    x, condition = net.array(g.input("x_t" + suffix, batch)), net.condition(batch, suffix)
-    t = jnp.asarray(spec["t_per_frame"], net.dtype)
-    chunk = g.config["network"]["chunk_size"]
-    for name, array in spec["arrays"].items():
-        window = WindowConfig(chunk, array["window"], array["sink"], dynamic_rope=False)
-        audio = g.input("audio_emb" + suffix, batch)
-        velocity = net.forward(x, t, condition, g.input("text_embeds", batch), audio, window)
-        yield name, outputs(array["output"], x, velocity, t)
-
-
-def diffusion_forcing_inputs(net: Network, spec):
-    g, batch = net.goldens, spec["batch"]
-    real, eps = net.array(g.input(spec["clean"], batch)), net.array(g.input(spec["noise"], batch))
-    lengths = chunk_lengths(real.shape[1], g.config["network"]["chunk_size"])
-    t = np.repeat(np.asarray(spec["t_list"])[np.asarray(spec["t_index_per_chunk"])], lengths, axis=1)
-    return real, flow.add_noise(real, eps, jnp.asarray(t, net.dtype)), t
-
-
-def run_df_loss(net: Network, spec):
-    g, batch = net.goldens, spec["batch"]
-    real, noisy, levels = diffusion_forcing_inputs(net, spec)
-    t = jnp.asarray(levels, net.dtype)
-    window = WindowConfig(g.config["network"]["chunk_size"], spec["window"], spec["sink"], False)
-    condition = net.condition(batch, ref_latent=real[:, :1])
-    velocity = net.forward(
-        noisy, t, condition, g.input("text_embeds", batch), g.input("audio_emb", batch), window
-    )
-    x0 = flow.flow_to_x0(noisy, velocity, t)
-    yield "loss", 0.5 * jnp.mean((x0 - real) ** 2)
-    yield "x0_sample0", np.moveaxis(np.asarray(x0[:1]), -1, 1)
-    yield "noisy_sample1_frame0", np.moveaxis(np.asarray(noisy[1:, :1]), -1, 1)
-    yield "t", levels  # Levels are float64 on the host in every run, as in the reference.
-
-
-def run_ar_inference(net: Network, spec):
-    g, cfg, model = net.goldens, net.cfg, net.model
-    batch, chunk = spec["batch"], spec["chunk_size"]
-    window = WindowConfig(chunk, spec["window"], spec["sink"], spec["rope"] == "dynamic")
-    noise = net.array(g.input(spec["initial_noise"], batch)) * spec["initial_noise_scale"]
-    masked, reference = (net.array(g.input(n, batch)) for n in ("masked_video", "ref_sequence"))
-    first = net.array(g.input("ref_latent", batch))
-    audio, mask = group_audio(net.array(g.input("audio_emb", batch))), net.array(g.mask())
-    text = model.text_keys(net.array(g.input("text_embeds", batch)))
-    frames, height, width = spec["latent_frames"], *noise.shape[2:4]
-    state = causal.start(model, window, batch, height, width, net.dtype, frames)
-    step = jax.jit(lambda state, c, n: causal.step(model, text, window, tuple(spec["t_list"]), mask, state, c, n))
-    clean_keys = jax.jit(lambda state: causal.clean_keys(model, text, window, state))
-    found = {"x0": [], "x0_step1": [], "k_cache": [], "v_cache": []}
-    for k in range(frames // chunk):
-        part = slice(k * chunk, (k + 1) * chunk)
-        condition = causal.ChunkCondition(first, masked[:, part], reference[:, part], audio[:, part])
-        draws = jnp.stack([noise[:, part], net.array(g.input(spec["renoise"].format(chunk=k), batch))])
-        state, predictions = step(state, condition, draws)
-        found["x0"].append(predictions[-1])
-        found["x0_step1"].append(predictions[0])
-        kv = clean_keys(state)
-        rows = np.concatenate([np.asarray(spec["cache_tokens_per_frame"]) + f * (height // 2) * (width // 2)
-                               for f in range(chunk)])  # fmt: skip
-        keys = kv.k
-        if "after" in spec["k_cache_stage"]:
-            table = rotation(jnp.arange(k * chunk, (k + 1) * chunk), height // 2, width // 2, cfg.head_dim, net.dtype)
-            keys = jax.vmap(lambda a, table=table: rotate(a, table))(keys)
-        found["k_cache"].append(np.asarray(keys)[spec["cache_blocks"], 0][:, rows])
-        found["v_cache"].append(np.asarray(kv.v)[spec["cache_blocks"], 0][:, rows])
-    for name in spec["arrays"]:
-        if name.startswith("x0"):
-            yield name, np.moveaxis(np.concatenate(found[name], axis=1), -1, 1)
-        else:
-            yield name, np.stack(found[name])
-
-
-def schedule(case: Case, dtype):
-    g, spec = case.goldens, case.spec
-    x0, eps = (jnp.asarray(g.input(n, spec["batch"]), dtype) for n in ("vsd_gen", "vsd_critic"))
-    t = jnp.asarray(spec["t"], dtype)
-    x_t, velocity = flow.add_noise(x0, eps, t), eps - x0
-    found = {
-        "x_t": x_t,
-        "x0_from_flow": flow.flow_to_x0(x_t, velocity, t),
-        "flow_from_x0": flow.x0_to_flow(x_t, x0, t),
-        "eps_from_x0": flow.x0_to_eps(x_t, x0, t),
-        "x0_from_eps": flow.eps_to_x0(x_t, eps, t),
-        "eps_from_flow": flow.flow_to_eps(x_t, velocity, t),
-        "latents_default": flow.initial_latents(eps),
-    }
-    for name in spec["arrays"]:
-        yield name, np.moveaxis(np.asarray(found[name]), -1, 1)
-
-
-NETWORK_RUNS = {
-    "bidirectional": run_bidirectional,
-    "guidance": run_guidance,
-    "intermediates": run_intermediates,
-    "causal_full": run_causal_full,
-    "df_loss": run_df_loss,
-    "ar_inference": run_ar_inference,
-}
-
-
-def check_arrays(case: Case, values, precision: str):
-    golden = case.goldens.read(case.spec)
-    for name, value in values:
-        tolerance = case.spec["arrays"][name]["tolerance"][precision]
-        found = error(value, golden[name])
-        print(f"{case.name:28s} {name:24s} {precision} error {found:.1e} tolerance {tolerance:.0e}")
-        assert found <= tolerance, f"{name}: error {found:.2e} exceeds {tolerance:.0e}"
-
-
-def check_guidance_scale(case: Case, precision: str):
-    for t, scale in case.goldens.read(case.spec).items():
-        # The edges are told apart at the tenth digit, so the levels are compared in float64.
-        assert float(flow.guidance_scale(np.float64(t))) == scale or precision == "float32"
-
-
-def check_mask_table(case: Case, precision: str):
-    for row in case.goldens.read(case.spec):
-        window = WindowConfig(row["chunk"], row["window"], row["sink"])
-        mask = block_causal_mask(row["frames"], window)
-        assert [list(np.flatnonzero(m)) for m in mask] == row["visible_key_frames_per_query_frame"]
-
-
-def check_ar_windows(case: Case, precision: str):
-    for row in case.goldens.read(case.spec):
-        window = WindowConfig(row["chunk"], row["window"], row["sink"], row["dynamic_rope"])
-        for chunk in row["chunks"]:
-            keys, queries = window_positions(*chunk["chunk"], window)
-            assert visible_frames(*chunk["chunk"], window) == chunk["key_frames"]
-            assert (keys, queries) == (chunk["key_positions"], chunk["query_positions"])
-
-
-def check_schedule_values(case: Case, precision: str):
-    table = case.goldens.read(case.spec)
-    rtol = 1e-15 if precision == "float64" else 1e-6
-    u = jnp.asarray(table["u"], precision)
-    np.testing.assert_allclose(flow.shifted_t(u), table["t_shifted"], rtol=4 * rtol)
-    for steps, levels in table["default_t_list"].items():
-        np.testing.assert_allclose(flow.default_t_list(int(steps)), levels, rtol=4 * rtol, atol=1e-15)
-
-
-def check_df_grads(case: Case, precision: str):
-    """Gradient of the diffusion-forcing loss, parameter by parameter."""
-    source = Case(case.goldens, case.spec["case"])
-    net = Network(source, jnp.dtype(precision))
-    spec, g = source.spec, source.goldens
-    real, noisy, levels = diffusion_forcing_inputs(net, spec)
-    t = jnp.asarray(levels, net.dtype)
-    window = WindowConfig(g.config["network"]["chunk_size"], spec["window"], spec["sink"], False)
-    text, audio = (net.array(g.input(n, spec["batch"])) for n in ("text_embeds", "audio_emb"))
-    condition = net.condition(spec["batch"], ref_latent=real[:, :1])
-    graphdef, params = nnx.split(net.model)
-
-    def loss(params):
-        model = nnx.merge(graphdef, params)
-        velocity, _ = model(
-            noisy, condition, t, model.text_keys(text), group_audio(audio), positions=jnp.arange(noisy.shape[1]),
-            frame_mask=jnp.asarray(block_causal_mask(noisy.shape[1], window)), remat=True,
-        )  # fmt: skip
-        return 0.5 * jnp.mean((flow.flow_to_x0(noisy, velocity, t) - real) ** 2)
-
-    gradients = export(jax.jit(jax.grad(loss))(params), net.cfg)
-    tolerance = case.spec["tolerance"][precision]
-    golden = case.goldens.read(case.spec)
-    assert gradients.keys() == golden.keys()
-    for name, facts in golden.items():
-        gradient = np.asarray(gradients[name], np.float64)
-        assert abs(np.linalg.norm(gradient) - facts["l2"]) <= tolerance * facts["l2"], name
-        first = np.abs(gradient.ravel()[:3] - facts["first"]).max()
-        assert first <= tolerance * facts["absmax"], name
-
-
-TABLE_CHECKS = {
-    "guidance_scale": check_guidance_scale,
-    "mask_table": check_mask_table,
-    "ar_windows": check_ar_windows,
-    "schedule_values": check_schedule_values,
-    "df_grads": check_df_grads,
-}
+COMPONENT_KINDS = {m.name for m in pkgutil.iter_modules(golden_runs.__path__)} - {"network", "component"}
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_golden(golden_case: Case, precision: str):
-    """Every case of the folder; a kind that nobody knows is an error, not a skip."""
-    kind = golden_case.spec["kind"]
+def test_golden_network(golden_case: Case, precision: str, golden_table):
+    """One case of the network in one precision; the tolerances are the file's."""
+    failed = []
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
-        if kind == "manifest":
-            check_manifest(golden_case)
-        elif kind == "schedule":
-            check_arrays(golden_case, schedule(golden_case, jnp.dtype(precision)), precision)
-        elif kind in TABLE_CHECKS:
-            TABLE_CHECKS[kind](golden_case, precision)
-        else:
-            network = Network(golden_case, jnp.dtype(precision))
-            check_arrays(golden_case, NETWORK_RUNS[kind](network, golden_case.spec), precision)
+        for array, error, tolerance in network.run(golden_case, precision):
+            golden_table.append((golden_case.id, precision, array, error, tolerance))
+            if not error <= tolerance:
+                failed.append(f"{array}: error {error:.2e} exceeds {tolerance:.0e}")
+    assert not failed, "\n".join(failed)
 
 
-def check_manifest(case: Case):
-    """Names and shapes of the released sizes."""
-    from lipforcing_jax.models import presets
+def kind_of(component: Component) -> str:
+    """The module that reproduces a component: the longest one whose name the component's begins with."""
+    kinds = [k for k in COMPONENT_KINDS if component.name == k or component.name.startswith(k + "_")]
+    if not kinds:
+        raise ValueError(f"{component.id}: no one knows how to reproduce {component.name!r}")
+    return max(kinds, key=len)
 
-    table = case.goldens.read(case.spec)
-    size = presets.by_name(table["model_size"].lower())
-    assert manifest(size.dit) == {name: tuple(shape) for name, shape in table["parameters"].items()}
+
+def test_golden_component(golden_component: Component, golden_table):
+    """One component in float32; every stored array is an input or is reproduced."""
+    module = importlib.import_module(f"golden_runs.{kind_of(golden_component)}")
+    failed, left = [], {a for a in golden_component.arrays if not a.startswith(getattr(module, "INPUTS", ()))}
+    with jax.default_matmul_precision("highest"):
+        for name, ours, golden, tolerance in module.run(golden_component):
+            error = largest_difference(ours, golden)
+            golden_table.append((golden_component.id, "float32", name, error, tolerance))
+            left -= {name, name.split(":")[0]}
+            if not error <= tolerance:
+                failed.append(f"{name}: error {error:.2e} exceeds {tolerance:.0e}")
+    assert not failed, "\n".join(failed)
+    assert not left, f"arrays that nothing reproduces: {sorted(left)}"
+
+
+def largest_difference(ours, golden) -> float:
+    ours, golden = np.asarray(ours), np.asarray(golden)
+    assert ours.shape == golden.shape, f"shape {ours.shape}, the reference has {golden.shape}"
+    if not ours.size:
+        return 0.0
+    return float(np.abs(ours.astype(np.float64) - golden.astype(np.float64)).max())
+
+
+def test_an_unknown_kind_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="no one knows"):
+        kind_of(Component(tmp_path, "vaex"))

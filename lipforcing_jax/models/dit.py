@@ -21,7 +21,8 @@ from lipforcing_jax.models.conditioning import (
     repeat_per_token,
     split_modulation,
 )
-from lipforcing_jax.models.presets import DiTConfig
+from lipforcing_jax.models.lora import linear
+from lipforcing_jax.models.presets import DiTConfig, LoRAConfig
 
 
 class KeyValues(NamedTuple):
@@ -59,9 +60,9 @@ class RMSNorm(nnx.Module):
 class Attention(nnx.Module):
     """Projections of one attention layer; the caller rotates, gathers the past and calls `attend`."""
 
-    def __init__(self, dim: int, num_heads: int, **kinds):
+    def __init__(self, dim: int, num_heads: int, lora: LoRAConfig | None, **kinds):
         self.num_heads = num_heads
-        self.q, self.k, self.v, self.o = (nnx.Linear(dim, dim, **kinds) for _ in range(4))
+        self.q, self.k, self.v, self.o = (linear(dim, dim, lora, **kinds) for _ in range(4))
         norm_kinds = {k: v for k, v in kinds.items() if k != "dtype"}
         self.norm_q, self.norm_k = RMSNorm(dim, **norm_kinds), RMSNorm(dim, **norm_kinds)
 
@@ -81,16 +82,16 @@ class Attention(nnx.Module):
 class Block(nnx.Module):
     """Self-attention, cross-attention to the text, feed-forward; shift, scale and gates from the timestep."""
 
-    def __init__(self, cfg: DiTConfig, *, dtype=None, param_dtype=jnp.float32, rngs: nnx.Rngs):
-        kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+    def __init__(self, cfg: DiTConfig, lora: LoRAConfig | None, **kinds):
+        rngs, param_dtype = kinds["rngs"], kinds["param_dtype"]
         plain = {**kinds, "use_bias": False, "use_scale": False}
         self.modulation = nnx.Param(jax.random.normal(rngs.params(), (6, cfg.dim), param_dtype) / cfg.dim**0.5)
         self.norm1, self.norm2 = layer_norm(cfg.dim, **plain), layer_norm(cfg.dim, **plain)
         self.norm3 = layer_norm(cfg.dim, **kinds)
-        self.self_attn = Attention(cfg.dim, cfg.num_heads, **kinds)
-        self.cross_attn = Attention(cfg.dim, cfg.num_heads, **kinds)
-        self.ffn_in = nnx.Linear(cfg.dim, cfg.ffn_dim, **kinds)
-        self.ffn_out = nnx.Linear(cfg.ffn_dim, cfg.dim, **kinds)
+        self.self_attn = Attention(cfg.dim, cfg.num_heads, lora, **kinds)
+        self.cross_attn = Attention(cfg.dim, cfg.num_heads, lora, **kinds)
+        self.ffn_in = linear(cfg.dim, cfg.ffn_dim, lora, **kinds)
+        self.ffn_out = linear(cfg.ffn_dim, cfg.dim, lora, **kinds)
 
     def __call__(self, x, audio, time, text, attention: "AttentionInputs", past):
         """x [b, n, d]; audio [b, n or 1, d]; time [b, n or 1, 6, d]; text: this block's keys and values.
@@ -154,9 +155,11 @@ def _short(x: np.ndarray, bits: int = 12) -> np.ndarray:
 
 
 class DiT(nnx.Module):
-    """Predicts the flow eps - x0 of a noisy latent video."""
+    """Predicts the flow eps - x0 of a noisy latent video. With `lora`, every block carries low-rank pairs."""
 
-    def __init__(self, cfg: DiTConfig, *, dtype=None, param_dtype=jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self, cfg: DiTConfig, *, lora: LoRAConfig | None = None, dtype=None, param_dtype=jnp.float32, rngs: nnx.Rngs
+    ):
         self.cfg = cfg
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         patch = cfg.patch[1] * cfg.patch[2]
@@ -170,9 +173,7 @@ class DiT(nnx.Module):
         self.audio_cond_projs = AudioProjections(
             cfg.audio_projections, cfg.audio_hidden, cfg.dim, param_dtype=param_dtype, rngs=rngs
         )
-        make = nnx.vmap(
-            lambda r: Block(cfg, dtype=dtype, param_dtype=param_dtype, rngs=r), in_axes=(0,), out_axes=0
-        )
+        make = nnx.vmap(lambda r: Block(cfg, lora, **(kinds | {"rngs": r})), in_axes=(0,), out_axes=0)
         self.blocks = make(rngs.split(cfg.num_layers))
         self.head_norm = layer_norm(cfg.dim, **kinds, use_bias=False, use_scale=False)
         self.head_modulation = nnx.Param(jax.random.normal(rngs.params(), (2, cfg.dim), param_dtype) / cfg.dim**0.5)
