@@ -34,6 +34,18 @@ class DiTConfig:
 
 
 @dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank pairs on the ten linear layers of every block (spec network 5.1)."""
+
+    rank: int = 128
+    alpha: float = 64.0
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
 class WindowConfig:
     """What a chunk may see, in latent frames (spec network 6.2). `window` <= 0 is unlimited."""
 
