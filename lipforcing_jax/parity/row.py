@@ -17,6 +17,7 @@ class Row:
     peer: str
     error: float
     tolerance: float
+    note: str = ""
 
     @property
     def passed(self) -> bool:
@@ -24,8 +25,8 @@ class Row:
         return self.error <= self.tolerance
 
 
-def compare(network: str, array: str, peer: str, ours, theirs, tolerance: float) -> Row:
-    """The row for two arrays [any shape].
+def compare(network: str, array: str, peer: str, ours, theirs, tolerance: float, note: str = "") -> Row:
+    """The row for two arrays [any shape]; `note` is printed beside it.
 
     Raises:
       ValueError: the shapes differ.
@@ -34,4 +35,4 @@ def compare(network: str, array: str, peer: str, ours, theirs, tolerance: float)
     if ours.shape != theirs.shape:
         raise ValueError(f"{network} {array}: our shape is {ours.shape}, that of {peer} is {theirs.shape}")
     error = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
-    return Row(network, array, peer, error, tolerance)
+    return Row(network, array, peer, error, tolerance, note)
