@@ -32,14 +32,17 @@ BFLOAT16 = 1.5e-2
 
 
 def rows(full_width: bool = False) -> Iterator[Row]:
-    """Small network in float32 and in bfloat16; with `full_width` also two blocks of 14B and all of 1.3B."""
+    """Small network in float32 and in bfloat16; with `full_width` also the width of 14B and all of 1.3B.
+
+    Four blocks of 14B are the fewest that have a place for the sound.
+    """
     yield from compare_network("dit", SMALL, grid=(5, 8, 8))
     yield from bfloat16_drift(SMALL, grid=(5, 8, 8))
     if full_width:
         wide = PRESETS["14b"].dit
-        two = DiTConfig(wide.dim, wide.num_heads, wide.ffn_dim, 2)
-        yield from compare_network("dit, 14B width, 2 blocks", two, grid=(2, 4, 4), tolerance=3 * FLOAT32)
-        yield from compare_network("dit, 1.3B whole", PRESETS["1.3b"].dit, grid=(2, 4, 4), tolerance=3 * FLOAT32)
+        few = DiTConfig(wide.dim, wide.num_heads, wide.ffn_dim, 4)
+        yield from compare_network("dit, 14B width, 4 blocks", few, grid=(2, 4, 4))
+        yield from compare_network("dit, 1.3B whole", PRESETS["1.3b"].dit, grid=(2, 4, 4))
 
 
 def weight(name: str, shape) -> np.ndarray:
