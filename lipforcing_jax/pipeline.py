@@ -59,11 +59,11 @@ class LipSyncer:
 
     def __init__(self, preset: Preset, networks: stream.Networks, detector: FaceDetector | None = None):
         self.preset, self.networks, self.detector = preset, networks, detector
-        size, cells = preset.face_size, preset.face_size // preset.tiny_vae.space_factor
+        size, cells = preset.face_size, preset.latent_size
         self.masks = stream.Masks(
             jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
         )
-        self.text = stream.constant_text(networks, preset)
+        self.text = stream.constant_text(networks)
         self._step = jax.jit(stream.step, static_argnums=1)
         self.compile_seconds: float | None = None
 

@@ -84,12 +84,12 @@ class Driver:
     def __init__(self, preset: Preset, folder: Path | None, seed: int):
         self.preset, self.key = preset, jax.random.key(seed)
         self.networks = weight_files.load(preset, folder)
-        size, cells = preset.face_size, preset.face_size // preset.tiny_vae.space_factor
+        size, cells = preset.face_size, preset.latent_size
         self.masks = stream.Masks(
             jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
         )
         self.soft = soft_mask(size)[None, :, :, None]
-        self.text = stream.constant_text(self.networks, preset)
+        self.text = stream.constant_text(self.networks)
         self.run = jax.jit(stream.run, static_argnums=1)
 
     def __call__(self, source: np.ndarray, audio: np.ndarray) -> np.ndarray:

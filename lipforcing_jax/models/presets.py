@@ -109,6 +109,11 @@ class Preset:
     """Give back what the autoencoder loses where the face has not changed (`sampling/detail.py`)."""
     summary: str = ""
 
+    @property
+    def latent_size(self) -> int:
+        """Latent cells along one side of the aligned face."""
+        return self.face_size // self.tiny_vae.space_factor
+
 
 def _wan(name: str, dim: int, heads: int, ffn: int, layers: int, summary: str) -> Preset:
     return Preset(name, 512, DiTConfig(dim, heads, ffn, layers), summary=summary)

@@ -7,7 +7,7 @@ agree bit for bit. A chunk is 12 aligned frames at 25 fps; the clip begins with 
 (`sampling.plan.LEAD`), whose results the caller drops.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +17,21 @@ from lipforcing_jax.models.audio import LogMelEncoder, context, encode_window
 from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
 from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
-from lipforcing_jax.models.tiny_vae import Memory, TinyVAE
 from lipforcing_jax.sampling import causal, detail
+from lipforcing_jax.sampling.codec import Codec
 from lipforcing_jax.sampling.plan import LEAD
 
 
 class Networks(NamedTuple):
-    """The trained parts of a preset."""
+    """The trained parts of a preset, and the embedding of its one prompt.
+
+    Without an ear the sound comes to the step as features, made for the whole clip beforehand.
+    """
 
     dit: DiT
-    vae: TinyVAE
-    ear: LogMelEncoder
+    codec: Codec
+    ear: LogMelEncoder | None
+    text: Float[Array, "1 l d"]
 
 
 class Masks(NamedTuple):
@@ -38,18 +42,18 @@ class Masks(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Input of one step: aligned frames, and the sound around them (`audio_window` samples)."""
+    """Input of one step: aligned frames, and the samples around them (`audio_window`) or the features of them."""
 
     frames: UInt8[Array, "b t s s 3"]
-    audio: Float[Array, "b n"]
+    audio: Float[Array, "b n"] | Float[Array, "b t a"]
 
 
 class StreamState(NamedTuple):
     """Everything a clip carries from chunk to chunk."""
 
     sampler: causal.SamplerState
-    encoder: Memory
-    decoder: Memory
+    encoder: Any
+    decoder: Any
     ref_latent: Float[Array, "b 1 h w c"]
 
 
@@ -68,36 +72,36 @@ def audio_window(preset: Preset) -> tuple[int, int, int]:
 def start(networks: Networks, preset: Preset, batch: int = 1) -> StreamState:
     """State before the first chunk."""
     size = preset.face_size
-    cells = size // preset.tiny_vae.space_factor
+    cells = preset.latent_size
     return StreamState(
         causal.start(networks.dit, preset.window, batch, cells, cells),
         # Both source streams, as they are and masked, go through the encoder as one batch of two.
-        networks.vae.encoder.memory(2 * batch, size, size),
+        networks.codec.encoder_memory(2 * batch, size),
         # The decoder draws the source beside the result where its lost detail is to be given back.
-        networks.vae.decoder.memory(batch * (2 if preset.keep_detail else 1), cells, cells),
-        jnp.zeros((batch, 1, cells, cells, preset.tiny_vae.latent_channels)),
+        networks.codec.decoder_memory(batch * (2 if preset.keep_detail else 1), cells),
+        jnp.zeros((batch, 1, cells, cells, preset.dit.latent_channels)),
     )
 
 
-def constant_text(networks: Networks, preset: Preset, batch: int = 1) -> KeyValues:
-    """Cross-attention keys and values of the fixed prompt; a preset without a text encoder has the zero prompt."""
-    return networks.dit.text_keys(jnp.zeros((batch, preset.dit.text_len, preset.dit.text_dim)))
+def constant_text(networks: Networks, batch: int = 1) -> KeyValues:
+    """Cross-attention keys and values of the fixed prompt."""
+    return networks.dit.text_keys(jnp.repeat(networks.text, batch, axis=0))
 
 
-def listen(ear: LogMelEncoder, audio: Float[Array, "b n"], first: Array) -> Float[Array, "b t 4a"]:
+def listen(ear: LogMelEncoder | None, audio: Array, first: Array) -> Float[Array, "b t 4a"]:
     """Features of the chunk's frames, grouped by latent frame; in the first chunk the lead-in repeats frame 0."""
-    features = encode_window(ear, audio)
+    features = audio if ear is None else encode_window(ear, audio)
     led = jnp.concatenate([jnp.repeat(features[:, LEAD : LEAD + 1], LEAD, axis=1), features[:, LEAD:]], axis=1)
     features = jnp.where(first, led, features)
     return features.reshape(features.shape[0], -1, FRAMES_PER_LATENT * features.shape[-1])
 
 
-def look(vae: TinyVAE, frames: UInt8[Array, "b t s s 3"], mask: Float[Array, "s s"], memory: Memory):
+def look(codec: Codec, frames: UInt8[Array, "b t s s 3"], mask: Float[Array, "s s"], memory, first: Array):
     """Latents of the frames and of the frames with the mouth greyed out, and the encoder's memory."""
     pixels = frames.astype(jnp.float32) / 255
     # Masked pixels become mid-grey: zero in the reference's [-1, 1] (spec inference, trap T4).
     greyed = 0.5 + (pixels - 0.5) * mask[None, None, :, :, None]
-    latents, memory = vae.encode(jnp.concatenate([pixels, greyed]), memory)
+    latents, memory = codec.encode(jnp.concatenate([pixels, greyed]), memory, first)
     seen, masked = jnp.split(latents, 2)
     return seen, masked, memory
 
@@ -109,8 +113,8 @@ def step(
 
     `key` is the clip's key: the noise of chunk k comes from `fold_in(key, k)`.
     """
-    seen, masked, encoder = look(networks.vae, chunk.frames, masks.pixel, state.encoder)
     first = state.sampler.chunk == 0
+    seen, masked, encoder = look(networks.codec, chunk.frames, masks.pixel, state.encoder, first)
     ref_latent = jnp.where(first, seen[:, :1], state.ref_latent)
     condition = causal.ChunkCondition(ref_latent, masked, seen, listen(networks.ear, chunk.audio, first))
     noise = causal.chunk_noise(key, state.sampler.chunk, seen.shape, len(preset.t_list) - 1)
@@ -118,10 +122,10 @@ def step(
         networks.dit, text, preset.window, preset.t_list, masks.latent, state.sampler, condition, noise
     )
     if preset.keep_detail:
-        drawn, decoder = networks.vae.decode(jnp.concatenate([predictions[-1], seen]), state.decoder)
+        drawn, decoder = networks.codec.decode(jnp.concatenate([predictions[-1], seen]), state.decoder, first)
         frames = detail.restore(*jnp.split(drawn, 2), chunk.frames.astype(jnp.float32) / 255)
     else:
-        frames, decoder = networks.vae.decode(predictions[-1], state.decoder)
+        frames, decoder = networks.codec.decode(predictions[-1], state.decoder, first)
     return StreamState(sampler, encoder, decoder, ref_latent), frames
 
 

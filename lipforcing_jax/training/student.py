@@ -19,6 +19,7 @@ from lipforcing_jax.models.conditioning import group_audio
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.tiny_vae import TinyVAE, lead_in
 from lipforcing_jax.sampling import stream
+from lipforcing_jax.sampling.codec import TinyCodec
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.weights import networks, store
 
@@ -34,7 +35,7 @@ def encode_pairs(vae: TinyVAE, shards: list[Path], size: int, folder: Path) -> d
     def encode(clips):
         frames = lead_in(clips.astype(jnp.float32)).astype(jnp.uint8)
         memory = vae.encoder.memory(2 * clips.shape[0], size, size)
-        return stream.look(vae, frames, mask, memory)[:2]
+        return stream.look(TinyCodec(vae), frames, mask, memory, jnp.asarray(True))[:2]
 
     parts = []
     for shard in tqdm(shards, desc="latents"):
@@ -118,7 +119,7 @@ def train(config, workdir: Path) -> Path:
 
     graphdef, params = nnx.split(DiT(preset.dit, rngs=nnx.Rngs(config.seed)))
     optimiser = train_state.adamw(config.peak_lr, config.steps, config.warmup, config.weight_decay, config.clip_norm)
-    cells = jnp.asarray(latent_mask(preset.face_size // preset.tiny_vae.space_factor), jnp.float32)
+    cells = jnp.asarray(latent_mask(preset.latent_size), jnp.float32)
     masks = jnp.asarray(diffusion_forcing.window_masks(config.frames, preset.window.chunk))
     visibility = channel_visibility(vae, latents["seen"][::25, 0, :3].astype(np.float32))
     text = jnp.zeros((1, preset.dit.text_len, preset.dit.text_dim))

@@ -3,6 +3,7 @@
 from importlib import resources
 from pathlib import Path
 
+import jax.numpy as jnp
 from flax import nnx
 
 from lipforcing_jax.errors import UserError
@@ -10,6 +11,7 @@ from lipforcing_jax.models.audio import LogMelEncoder
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import PRESETS, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.sampling.codec import TinyCodec
 from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.weights import store
 
@@ -33,12 +35,17 @@ def find(name: str) -> Preset:
 
 
 def makers(preset: Preset) -> dict[str, object]:
-    """How each network of a preset is declared, by its field in `Networks`."""
+    """How each network of a preset is declared, by the name of its file in `FILES`."""
     return {
         "dit": lambda: DiT(preset.dit, rngs=nnx.Rngs(0)),
         "vae": lambda: TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(0)),
         "ear": lambda: LogMelEncoder(preset.audio, rngs=nnx.Rngs(0)),
     }
+
+
+def assemble(preset: Preset, dit: DiT, vae: TinyVAE, ear: LogMelEncoder) -> Networks:
+    """The stream's networks of a preset without a text encoder: its one prompt is zero."""
+    return Networks(dit, TinyCodec(vae), ear, jnp.zeros((1, preset.dit.text_len, preset.dit.text_dim)))
 
 
 def load(preset: Preset, folder: Path | None = None) -> Networks:
@@ -54,7 +61,8 @@ def load(preset: Preset, folder: Path | None = None) -> Networks:
     if preset.audio is None:
         raise UserError(f"The preset {preset.name} can't run yet: its audio and text encoders are not in this version.")
     folder = bundled_folder(preset) if folder is None else folder
-    return Networks(**{part: store.load_module(folder / FILES[part], make) for part, make in makers(preset).items()})
+    parts = {part: store.load_module(folder / FILES[part], make) for part, make in makers(preset).items()}
+    return assemble(preset, **parts)
 
 
 def files(preset: Preset, folder: Path | None = None) -> list[Path]:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from lipforcing_jax.models import presets
 from lipforcing_jax.sampling import stream
-from lipforcing_jax.weights.networks import makers
+from lipforcing_jax.weights.networks import assemble, makers
 
 NANO = presets.by_name("nano")
 TINY = replace(
@@ -24,7 +24,7 @@ CHUNKS = 5
 
 @pytest.fixture(scope="module")
 def setting():
-    networks = stream.Networks(**{part: make() for part, make in makers(TINY).items()})
+    networks = assemble(TINY, **{part: make() for part, make in makers(TINY).items()})
     rng = np.random.default_rng(0)
     samples = sum(stream.audio_window(TINY))
     chunks = stream.Chunk(
@@ -32,7 +32,7 @@ def setting():
         jnp.asarray(rng.normal(0, 0.1, (CHUNKS, 1, samples)), jnp.float32),
     )
     masks = stream.Masks(jnp.ones((64, 64)).at[32:].set(0.0), jnp.ones((8, 8)).at[4:].set(0.0))
-    return networks, masks, stream.constant_text(networks, TINY), chunks
+    return networks, masks, stream.constant_text(networks), chunks
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,10 @@ def test_lead_in_hears_the_first_frame_four_times(setting):
 
 def test_mouth_pixels_do_not_reach_the_masked_latents(setting):
     networks, masks, _, chunks = setting
-    memory = networks.vae.encoder.memory(2, 64, 64)
-    seen, masked, _ = stream.look(networks.vae, chunks.frames[0], masks.pixel, memory)
+    memory, first = networks.codec.encoder_memory(2, 64), jnp.asarray(True)
+    seen, masked, _ = stream.look(networks.codec, chunks.frames[0], masks.pixel, memory, first)
     changed = chunks.frames[0].at[:, :, 40:].set(0)
-    seen_after, masked_after, _ = stream.look(networks.vae, changed, masks.pixel, memory)
+    seen_after, masked_after, _ = stream.look(networks.codec, changed, masks.pixel, memory, first)
     np.testing.assert_array_equal(masked, masked_after)
     assert np.abs(seen - seen_after).max() > 1e-3
 
