@@ -1,0 +1,60 @@
+"""Writes tensors as a `.pth` file that PyTorch reads with weights only, one tensor in memory at a time."""
+
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from struct import pack
+
+import numpy as np
+
+from lipforcing_jax.weights.torch_file import STORAGES
+
+STORAGE_NAMES = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
+
+
+def write(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]], get: Callable[[str], np.ndarray]) -> None:
+    """Writes the tensors called in `shapes`, each fetched by `get` when its turn comes.
+
+    The archive is that of `torch.save`: a pickle with a flat dictionary, then the bytes of each tensor.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        archive.writestr("archive/data.pkl", describe(shapes))
+        archive.writestr("archive/byteorder", "little")
+        for number, (name, (shape, dtype)) in enumerate(shapes.items()):
+            value = np.asarray(get(name), order="C")
+            if value.shape != tuple(shape) or value.dtype != dtype:
+                raise ValueError(f"{name} is {value.dtype} {value.shape}, announced as {dtype} {shape}")
+            with archive.open(f"archive/data/{number}", "w", force_zip64=True) as entry:
+                entry.write(value.reshape(-1).view(np.uint8).data)
+        archive.writestr("archive/version", "3\n")
+
+
+def describe(shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> bytes:
+    """The pickle (protocol 2) that rebuilds a dictionary of contiguous tensors, opcode by opcode."""
+    parts = [b"\x80\x02", b"}"]
+    for number, (name, (shape, dtype)) in enumerate(shapes.items()):
+        strides = [int(np.prod(shape[i + 1 :])) for i in range(len(shape))]
+        storage = b"".join(
+            (b"(", _text("storage"), b"ctorch\n", STORAGE_NAMES[np.dtype(dtype)].encode(), b"\n", _text(str(number)),
+             _text("cpu"), _number(int(np.prod(shape))), b"tQ")
+        )  # fmt: skip
+        no_hooks = b"ccollections\nOrderedDict\n)R"
+        arguments = storage + _number(0) + _tuple(shape) + _tuple(strides) + b"\x89" + no_hooks
+        parts += [_text(name), b"ctorch._utils\n_rebuild_tensor_v2\n", b"(", arguments, b"t", b"R", b"s"]
+    return b"".join(parts) + b"."
+
+
+def _text(value: str) -> bytes:
+    encoded = value.encode()
+    return b"X" + pack("<I", len(encoded)) + encoded
+
+
+def _number(value: int) -> bytes:
+    if value < 2**31:
+        return b"J" + pack("<i", value)
+    raw = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+    return b"\x8a" + pack("<B", len(raw)) + raw
+
+
+def _tuple(values) -> bytes:
+    return b"(" + b"".join(_number(int(v)) for v in values) + b"t"
