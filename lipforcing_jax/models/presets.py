@@ -79,6 +79,29 @@ class TinyVAEConfig:
 
 
 @dataclass(frozen=True)
+class WanVAEConfig:
+    """The Wan 2.1 video autoencoder (spec inference 6). Stage tuples run from high to low resolution."""
+
+    dim: int = 96
+    latent_channels: int = 16
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    time_downscale: tuple[bool, ...] = (False, True, True)
+    latent_mean: tuple[float, ...] = (
+        -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+        0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+    )  # fmt: skip
+    latent_std: tuple[float, ...] = (
+        2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+    )  # fmt: skip
+
+    @property
+    def space_factor(self) -> int:
+        return 2 ** (len(self.dim_mult) - 1)
+
+
+@dataclass(frozen=True)
 class LogMelConfig:
     """Nano's audio encoder: log-mel bands and a small convolutional network at 25 frames a second."""
 
