@@ -118,6 +118,44 @@ class LogMelConfig:
 
 
 @dataclass(frozen=True)
+class Wav2Vec2Config:
+    """wav2vec2-base (spec inference 3). `span` and `context`, in video frames, bound the memory for long files."""
+
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    conv_dim: tuple[int, ...] = (512,) * 7
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    position_taps: int = 128
+    position_groups: int = 16
+    samples_per_frame: int = 640
+    span: int = 250
+    context: int = 125
+
+    @property
+    def features(self) -> int:
+        """Width of one frame's features: every hidden state, and the last one twice."""
+        return (self.num_layers + 2) * self.hidden_size
+
+
+@dataclass(frozen=True)
+class UMT5Config:
+    """The UMT5-XXL encoder (spec inference 4)."""
+
+    vocab: int = 256384
+    dim: int = 4096
+    ffn_dim: int = 10240
+    num_heads: int = 64
+    head_dim: int = 64
+    num_layers: int = 24
+    num_buckets: int = 32
+    max_distance: int = 128
+    length: int = 512
+
+
+@dataclass(frozen=True)
 class Preset:
     """Everything that distinguishes one size of the student from another."""
 
