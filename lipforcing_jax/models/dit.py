@@ -160,7 +160,7 @@ class DiT(nnx.Module):
     def __init__(
         self, cfg: DiTConfig, *, lora: LoRAConfig | None = None, dtype=None, param_dtype=jnp.float32, rngs: nnx.Rngs
     ):
-        self.cfg = cfg
+        self.cfg, self.dtype = cfg, dtype
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         patch = cfg.patch[1] * cfg.patch[2]
         self.patch_embedding = nnx.Linear(patch * cfg.in_dim, cfg.dim, **kinds)
@@ -264,8 +264,10 @@ class DiT(nnx.Module):
           remat: recompute each block in the backward pass instead of keeping its activations.
 
         Returns:
-          the flow (None without head) and the keys and values of these frames in every block.
+          the flow (None without head) and the keys and values of these frames in every block, in the network's
+          `dtype` if it has one and else in that of `x`.
         """
+        x, condition, audio = (given.astype(self.dtype or x.dtype) for given in (x, condition, audio))
         batch, frames, height, width = x.shape[:4]
         grid = (frames, height // self.cfg.patch[1], width // self.cfg.patch[2])
         tokens = grid[1] * grid[2]

@@ -175,7 +175,7 @@ class TinyVAE(nnx.Module):
     """Encoder and decoder with one set of sizes."""
 
     def __init__(self, cfg: TinyVAEConfig, *, dtype=None, param_dtype=jnp.float32, rngs: nnx.Rngs):
-        self.cfg = cfg
+        self.cfg, self.dtype = cfg, dtype or param_dtype
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.encoder, self.decoder = TinyEncoder(cfg, **kinds), TinyDecoder(cfg, **kinds)
 

@@ -198,7 +198,7 @@ class WanVAE(nnx.Module):
     """Encoder and decoder with one set of sizes."""
 
     def __init__(self, cfg: WanVAEConfig, *, dtype=None, param_dtype=jnp.float32, rngs: nnx.Rngs):
-        self.cfg = cfg
+        self.cfg, self.dtype = cfg, dtype or param_dtype
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         low, z = cfg.dim * cfg.dim_mult[-1], cfg.latent_channels
         self.encoder = Coder((3, cfg.dim), encoder_layers(cfg, **kinds), (low, 2 * z), **kinds)

@@ -43,14 +43,15 @@ def start(
 ) -> SamplerState:
     """State before the first chunk. `height` and `width` are those of the latent grid.
 
-    `latent_frames` is needed only for an unlimited attention window.
+    Latents are kept in `dtype`, keys and values in the network's own dtype if it has one. `latent_frames` is needed
+    only for an unlimited attention window.
     """
     cfg = model.cfg
     tokens = (height // cfg.patch[1]) * (width // cfg.patch[2])
     grid = (height, width)
     return SamplerState(
         chunk=jnp.zeros((), jnp.int32),
-        cache=kv_cache.empty(cfg, window, batch, tokens, dtype, latent_frames),
+        cache=kv_cache.empty(cfg, window, batch, tokens, model.dtype or dtype, latent_frames),
         clean=jnp.zeros((batch, window.chunk, *grid, cfg.latent_channels), dtype),
         condition=jnp.zeros((batch, window.chunk, *grid, cfg.in_dim - cfg.latent_channels), dtype),
         audio=jnp.zeros((batch, window.chunk, 4 * cfg.audio_dim), dtype),

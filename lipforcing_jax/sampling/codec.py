@@ -1,14 +1,20 @@
 """How a stream's pictures become latents and latents pictures, one chunk at a time.
 
 Pictures are [b, t, s, s, 3] in [0, 1], four to a latent frame; a clip begins with three copies of its first frame
-(`sampling.plan.LEAD`). The memory of both directions is an explicit value, carried from chunk to chunk.
+(`sampling.plan.LEAD`). The memory of both directions is an explicit value, carried from chunk to chunk. Whatever an
+autoencoder computes in, pictures and latents are float32 outside.
 """
 
 from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lipforcing_jax.models.tiny_vae import Memory, TinyVAE
+from lipforcing_jax.models import tiny_vae, wan_vae
+from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.models.wan_vae import GROUP, WanVAE
+from lipforcing_jax.sampling.plan import LEAD
 
 
 class Codec(Protocol):
@@ -32,14 +38,86 @@ class TinyCodec(NamedTuple):
 
     vae: TinyVAE
 
-    def encoder_memory(self, batch: int, size: int) -> Memory:
-        return self.vae.encoder.memory(batch, size, size)
+    def encoder_memory(self, batch: int, size: int) -> tiny_vae.Memory:
+        return self.vae.encoder.memory(batch, size, size, self.vae.dtype)
 
-    def decoder_memory(self, batch: int, cells: int) -> Memory:
-        return self.vae.decoder.memory(batch, cells, cells)
+    def decoder_memory(self, batch: int, cells: int) -> tiny_vae.Memory:
+        return self.vae.decoder.memory(batch, cells, cells, self.vae.dtype)
 
-    def encode(self, pixels: Float[Array, "b t s s 3"], memory: Memory, first):
-        return self.vae.encode(pixels, memory)
+    def encode(self, pixels: Float[Array, "b t s s 3"], memory: tiny_vae.Memory, first):
+        latents, memory = self.vae.encode(pixels.astype(self.vae.dtype), memory)
+        return latents.astype(pixels.dtype), memory
 
-    def decode(self, latents: Float[Array, "b t h w c"], memory: Memory, first):
-        return self.vae.decode(latents, memory)
+    def decode(self, latents: Float[Array, "b t h w c"], memory: tiny_vae.Memory, first):
+        frames, memory = self.vae.decode(latents.astype(self.vae.dtype), memory)
+        return frames.astype(latents.dtype), memory
+
+
+class WanCodec(NamedTuple):
+    """The Wan autoencoder both ways, one latent frame at a time: a clip's first stands for one video frame.
+
+    The lead-in is not shown to it, and where its pictures would be, copies of the first frame come back.
+    """
+
+    vae: WanVAE
+
+    def encoder_memory(self, batch: int, size: int) -> wan_vae.Memory:
+        return self.vae.encoder.memory(batch, size, size, self.vae.dtype)
+
+    def decoder_memory(self, batch: int, cells: int) -> wan_vae.Memory:
+        return self.vae.decoder.memory(batch, cells, cells, self.vae.dtype)
+
+    def encode(self, pixels: Float[Array, "b t s s 3"], memory: wan_vae.Memory, first):
+        groups = _split(2 * pixels.astype(self.vae.dtype) - 1, GROUP)
+
+        def lone(memory):
+            return self.vae.encode(groups[0][:, LEAD:], memory, True)
+
+        def full(memory):
+            return self.vae.encode(groups[0], memory, False)
+
+        start, memory = jax.lax.cond(first, lone, full, memory)
+        memory, rest = jax.lax.scan(lambda m, g: self.vae.encode(g, m, False)[::-1], memory, groups[1:])
+        return jnp.concatenate([start, _join(rest)], axis=1).astype(pixels.dtype), memory
+
+    def decode(self, latents: Float[Array, "b t h w c"], memory: wan_vae.Memory, first):
+        parts = _split(latents.astype(self.vae.dtype), 1)
+
+        def lone(memory):
+            frame, memory = self.vae.decode(parts[0], memory, True)
+            return jnp.repeat(frame, GROUP, axis=1), memory
+
+        def full(memory):
+            return self.vae.decode(parts[0], memory, False)
+
+        start, memory = jax.lax.cond(first, lone, full, memory)
+        memory, rest = jax.lax.scan(lambda m, z: self.vae.decode(z, m, False)[::-1], memory, parts[1:])
+        frames = jnp.concatenate([start, _join(rest)], axis=1)
+        return jnp.clip(0.5 + 0.5 * frames, 0, 1).astype(latents.dtype), memory
+
+
+class PairedCodec(NamedTuple):
+    """One autoencoder sees and another one draws: Wan's latents by the much cheaper tiny decoder."""
+
+    eye: Codec
+    hand: Codec
+
+    def encoder_memory(self, batch: int, size: int):
+        return self.eye.encoder_memory(batch, size)
+
+    def decoder_memory(self, batch: int, cells: int):
+        return self.hand.decoder_memory(batch, cells)
+
+    def encode(self, pixels: Float[Array, "b t s s 3"], memory, first):
+        return self.eye.encode(pixels, memory, first)
+
+    def decode(self, latents: Float[Array, "b t h w c"], memory, first):
+        return self.hand.decode(latents, memory, first)
+
+
+def _split(frames: Float[Array, "b t h w c"], group: int) -> Float[Array, "n b group h w c"]:
+    return frames.reshape(frames.shape[0], -1, group, *frames.shape[2:]).swapaxes(0, 1)
+
+
+def _join(groups: Float[Array, "n b group h w c"]) -> Float[Array, "b t h w c"]:
+    return groups.swapaxes(0, 1).reshape(groups.shape[1], -1, *groups.shape[3:])

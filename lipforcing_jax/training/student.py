@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from lipforcing_jax.data import speech_dataset, talker_dataset
 from lipforcing_jax.data.acoustics import augment
+from lipforcing_jax.data.variation import vary
 from lipforcing_jax.distill import diffusion_forcing, train_state
 from lipforcing_jax.distill.diffusion_forcing import Clip
 from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask
@@ -27,8 +28,11 @@ HEARD_AT_ONCE = 160
 """Clips per call of the ear; bounds memory."""
 
 
-def encode_pairs(vae: TinyVAE, shards: list[Path], size: int, folder: Path) -> dict[str, np.ndarray]:
-    """Latents of all clips, as they are and masked, float16 [pairs, 2, t, h, w, c]; kept beside the pictures."""
+def encode_pairs(vae: TinyVAE, shards: list[Path], size: int, folder: Path, looks: int = 0) -> dict[str, np.ndarray]:
+    """Latents of all clips, as they are and masked, float16 [(looks + 1) pairs, 2, t, h, w, c].
+
+    Beside the pairs as they were drawn come `looks` variations of each. The latents are kept beside the pictures.
+    """
     mask = jnp.asarray(pixel_mask(size), jnp.float32)
 
     @jax.jit
@@ -38,15 +42,19 @@ def encode_pairs(vae: TinyVAE, shards: list[Path], size: int, folder: Path) -> d
         return stream.look(TinyCodec(vae), frames, mask, memory, jnp.asarray(True))[:2]
 
     parts = []
-    for shard in tqdm(shards, desc="latents"):
-        path = folder / (shard.stem + ".latents.npz")
-        if not path.exists():
-            pairs = np.load(shard, mmap_mode="r")
-            rows = [[np.asarray(x, np.float16) for x in encode(np.asarray(pair))] for pair in pairs]
-            with path.with_suffix(".partial").open("wb") as file:
-                np.savez(file, seen=np.stack([r[0] for r in rows]), masked=np.stack([r[1] for r in rows]))
-            path.with_suffix(".partial").replace(path)
-        parts.append(np.load(path))
+    for look in range(looks + 1):
+        for number, shard in enumerate(tqdm(shards, desc=f"latents {look}")):
+            path = folder / f"{shard.stem}.latents{look}.npz"
+            if not path.exists():
+                pairs = np.load(shard, mmap_mode="r")
+                rng = np.random.default_rng([look, number])
+                varied = (vary(pair, rng) if look else np.asarray(pair) for pair in pairs)
+                rows = [[np.asarray(x, np.float16) for x in encode(pair)] for pair in varied]
+                with path.with_suffix(".partial").open("wb") as file:
+                    np.savez(file, seen=np.stack([r[0] for r in rows]), masked=np.stack([r[1] for r in rows]))
+                path.with_suffix(".partial").replace(path)
+            with np.load(path) as stored:
+                parts.append(dict(stored))
     return {name: np.concatenate([p[name] for p in parts]) for name in ("seen", "masked")}
 
 
@@ -82,13 +90,13 @@ def silent_clips(mouths: np.ndarray) -> np.ndarray:
 def batch_of(
     latents, heard, rng: np.random.Generator, batch: int, frames: int, chunk: int, silent=(), silent_share: float = 0.0
 ) -> Clip:
-    """Random windows of random pairs, source and target drawn in either direction.
+    """Random windows of random pairs in random looks, source and target drawn in either direction.
 
     The reference frame is the first of the source's clip, as at inference. A share of the targets are `silent` clips:
     they are few, and a pause before speech shows a mouth that opens to breathe, so silence must be taught apart.
     """
-    pairs, _, length = latents["seen"].shape[:3]
-    rows = []
+    looks, length = latents["seen"].shape[0] // (heard.shape[1] // 2), latents["seen"].shape[2]
+    pairs, rows = heard.shape[1] // 2, []
     for _ in range(batch):
         i, source = rng.integers(pairs), rng.integers(2)
         if len(silent) and rng.random() < silent_share:
@@ -96,10 +104,11 @@ def batch_of(
             source = 1 - target
         first = chunk * rng.integers((length - frames) // chunk + 1)
         span = slice(first, first + frames)
-        seen = latents["seen"][i]
+        look = rng.integers(looks) * pairs + i
+        seen, masked = latents["seen"][look], latents["masked"][look]
         sound = heard[rng.integers(len(heard)), 2 * i + 1 - source, span]
-        rows.append((seen[1 - source, span], seen[source, :1], latents["masked"][i, source, span], seen[source, span],
-                     sound))  # fmt: skip
+        target, shown = seen[1 - source, span], seen[source]
+        rows.append((target, shown[:1], masked[source, span], shown[span], sound))
     return Clip(*(np.stack(column).astype(np.float32) for column in zip(*rows, strict=True)))
 
 
@@ -114,7 +123,7 @@ def train(config, workdir: Path) -> Path:
     count, frames = 2 * config.pairs, 4 * config.latent_frames - 3
     mouths = clips["mouth"][:count, :frames].reshape(config.pairs, 2, frames, -1)
     pictures = talker_dataset.build(workdir / "talkers", mouths, preset.face_size, "train", config.workers)
-    latents = encode_pairs(vae, pictures, preset.face_size, workdir / "talkers")
+    latents = encode_pairs(vae, pictures, preset.face_size, workdir / "talkers", config.looks)
     heard = hear_clips(ear, clips["audio"][:count, : frames * 640], config.rooms, config.seed)
 
     graphdef, params = nnx.split(DiT(preset.dit, rngs=nnx.Rngs(config.seed)))
