@@ -77,7 +77,8 @@ def test_one_sees_and_another_draws(pixels, latents):
 def test_half_precision_stays_inside(make, pixels, latents):
     """Memories keep the autoencoder's precision over a scan; what goes in and out is float32."""
     rough, fine = make(jnp.bfloat16), make()
-    assert {m.dtype for m in (*rough.encoder_memory(2, SIZE), *rough.decoder_memory(2, CELLS))} == {jnp.dtype(jnp.bfloat16)}
+    memories = (*rough.encoder_memory(2, SIZE), *rough.decoder_memory(2, CELLS))
+    assert {memory.dtype for memory in memories} == {jnp.dtype(jnp.bfloat16)}
     for code, memory, x, allowed in (
         (lambda c: c.encode, lambda c: c.encoder_memory(2, SIZE), pixels, 0.1),
         (lambda c: c.decode, lambda c: c.decoder_memory(2, CELLS), latents, 0.1),
