@@ -48,6 +48,21 @@ def reference_name(path: tuple, layers: dict[tuple, str]) -> str:
     return f"{layers[tuple(layer)]}.{leaf}"
 
 
+def to_reference(value: np.ndarray) -> np.ndarray:
+    """One of our parameters in TAEHV's layout."""
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+
+
+def manifest(cfg: TinyVAEConfig) -> dict[str, tuple[int, ...]]:
+    """Every reference key with its shape."""
+    layers = layer_numbers(cfg)
+    abstract = nnx.eval_shape(lambda: TinyVAE(cfg, rngs=nnx.Rngs(0)))
+    return {
+        reference_name(path, layers): to_reference(np.broadcast_to(np.float32(0), leaf.shape)).shape
+        for path, leaf in nnx.to_flat_state(nnx.state(abstract, nnx.Param))
+    }
+
+
 def from_reference(get: Callable[[str], np.ndarray], cfg: TinyVAEConfig, dtype=np.float32) -> nnx.State:
     """Builds the parameter pytree from `get(key)`, one tensor at a time.
 
@@ -70,3 +85,11 @@ def from_reference(get: Callable[[str], np.ndarray], cfg: TinyVAEConfig, dtype=n
             raise ValueError(f"{name} gives shape {value.shape}, the network needs {leaf.shape}")
         flat[path] = leaf.replace(value)
     return nnx.from_flat_state(flat)
+
+
+def export(state: nnx.State, cfg: TinyVAEConfig) -> dict[str, np.ndarray]:
+    """The reference's flat state dict of our parameters."""
+    layers = layer_numbers(cfg)
+    return {
+        reference_name(path, layers): to_reference(np.asarray(leaf[...])) for path, leaf in nnx.to_flat_state(state)
+    }

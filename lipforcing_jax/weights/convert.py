@@ -1,0 +1,263 @@
+"""Reference checkpoints to a folder of converted weights (`converted.py`), one tensor in memory at a time.
+
+Everything is opened, measured and checked before anything is written.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from flax import nnx
+
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.weights import (
+    converted,
+    dit_diffusers,
+    dit_names,
+    parts,
+    piecewise,
+    safetensors_file,
+    sizes,
+    text_encoder,
+    tiny_vae_names,
+    wav2vec2_names,
+)
+from lipforcing_jax.weights.assemble import assemble
+from lipforcing_jax.weights.digests import Digests
+from lipforcing_jax.weights.piecewise import Leaf
+from lipforcing_jax.weights.source import Source, check, open_source
+from lipforcing_jax.weights.staging import check_space, publish, staging
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes that were just written and those to be written in all."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Checkpoints to convert; any subset. The student is either merged or given as base, adapter and delta."""
+
+    student: Path | None = None
+    base: Path | None = None
+    adapter: Path | None = None
+    delta: Path | None = None
+    vae: Path | None = None
+    taehv: Path | None = None
+    wav2vec2: Path | None = None
+    text: Path | None = None
+    syncnet: Path | None = None
+    prompt: str | None = None
+    heads: int | None = None
+
+    def check(self) -> None:
+        """Raises UserError for what can't be meant."""
+        given = {name for name, value in asdict(self).items() if value is not None}
+        if not given - {"prompt", "heads"}:
+            raise UserError("Nothing to convert; give at least one checkpoint, such as --student FILE.")
+        if "student" in given and given & {"base", "adapter", "delta"}:
+            raise UserError("Give either a merged student or its base, adapter and delta, not both.")
+        if ("base" in given) != ("adapter" in given) or ("delta" in given and "base" not in given):
+            raise UserError("A student in parts needs --base and --adapter, and --delta for a distilled one.")
+        if "prompt" in given and "text" not in given:
+            raise UserError("A prompt needs the text encoder; give it by --text.")
+        if "heads" in given and not given & {"student", "base"}:
+            raise UserError("The number of heads is the student's; give it by --student or --base.")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A part that is ready to be written."""
+
+    config: object
+    leaves: dict[tuple[str, ...], Leaf]
+    tensors: int
+    files: list[Path]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(leaf.nbytes for leaf in self.leaves.values())
+
+    def record(self, origins: list[converted.Origin]) -> converted.Part:
+        kinds = {leaf.dtype.name for leaf in self.leaves.values()}
+        return converted.Part(
+            asdict(self.config), kinds.pop() if len(kinds) == 1 else "mixed", self.tensors,
+            sum(leaf.size for leaf in self.leaves.values()), origins,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a conversion did."""
+
+    manifest: converted.Manifest
+    parts: list[str]
+    bytes: int
+    seconds: float
+
+
+def convert(inputs: Inputs, out: Path, progress: Progress = lambda done, of: None) -> Summary:
+    """Converts all inputs into `out`; parts that are there and not given stay.
+
+    Raises:
+      UserError: a checkpoint is not what it should be, or there is no room. `out` is as it was.
+    """
+    started = time.perf_counter()
+    inputs.check()
+    kept = _kept(out)
+    prepared = prepare(inputs)
+    total = sum(part.nbytes for part in prepared.values())
+    check_space(out, total)
+    with staging(out) as staged, Digests({f for part in prepared.values() for f in part.files}) as digests:
+        for name, part in prepared.items():
+            _write(staged, name, part, lambda done: progress(done, total))
+        records = {name: part.record([digests.origin(f) for f in part.files]) for name, part in prepared.items()}
+        manifest = _manifest(kept | records)
+        (staged / converted.MANIFEST).write_text(manifest.text())
+        publish(staged, out, [converted.place(staged, name).name for name in prepared] + [converted.MANIFEST])
+    return Summary(manifest, list(prepared), total, time.perf_counter() - started)
+
+
+def _kept(out: Path) -> dict[str, converted.Part]:
+    """The parts that `out` holds already.
+
+    Raises:
+      UserError: `out` holds something that is not converted weights.
+    """
+    if not out.is_dir() or not any(out.iterdir()):
+        return {}
+    if not (out / converted.MANIFEST).exists():
+        raise UserError(f"The folder {out} holds other things than converted weights; choose another one.")
+    return converted.parse_manifest(out).parts
+
+
+def _manifest(records: dict[str, converted.Part]) -> converted.Manifest:
+    configs = {name: parts.config_from(name, record.config) for name, record in records.items()}
+    ordered = {name: records[name] for name in parts.CONFIGS if name in records}
+    return converted.Manifest(parts.preset_name(configs), ordered)
+
+
+def _write(staged: Path, name: str, part: Prepared, progress: Callable[[int], None]) -> None:
+    path = converted.place(staged, name)
+    if name != parts.TEXT:
+        return piecewise.write(path, part.leaves, progress)
+    ((_, leaf),) = part.leaves.items()
+    safetensors_file.write(path, {converted.TEXT_KEY: (leaf.shape, leaf.dtype)}, lambda _: leaf.read(None))
+    return progress(leaf.nbytes)
+
+
+# -- what is to be written ---------------------------------------------------------------------------------------------
+
+
+def prepare(inputs: Inputs) -> dict[str, Prepared]:
+    """All parts, opened and checked, by name."""
+    openers = {
+        "student": (inputs.student or inputs.base, lambda _: _open_student(inputs)),
+        "vae": (inputs.vae, _open_vae),
+        "taehv": (inputs.taehv, _open_taehv),
+        "wav2vec2": (inputs.wav2vec2, _open_wav2vec2),
+        "syncnet": (inputs.syncnet, _open_syncnet),
+    }
+    prepared = {}
+    for name, (path, opener) in openers.items():
+        if path is not None:
+            prepared[name] = _network(name, *opener(path))
+    if inputs.text is not None:
+        prepared[parts.TEXT] = _text(inputs.text, inputs.prompt)
+    return prepared
+
+
+def _network(name: str, found: Source, config) -> Prepared:
+    network = parts.NETWORKS[name]
+    expected = network.names.manifest(config)
+    check(found, expected, network.title, network.ignored)
+    leaves = stacked_leaves(found, config) if name == "student" else whole_leaves(network, found, config)
+    return Prepared(config, leaves, len(expected), found.files)
+
+
+def stacked_leaves(found: Source, config) -> dict[tuple[str, ...], Leaf]:
+    """The student's parameters, whose blocks are read one by one."""
+
+    def leaf(path, shape, stacked: bool) -> Leaf:
+        names = {i: dit_names.reference_name(path, i) for i in (range(shape[0]) if stacked else [None])}
+        kinds = {found.dtype(name) for name in names.values()}
+        kind = np.result_type(*kinds) if len(kinds) > 1 else kinds.pop()
+        return Leaf(
+            shape, kind, lambda i: np.asarray(dit_names.to_ours(path, found.read(names[i]), config), kind), stacked
+        )
+
+    return {
+        path: leaf(path, abstract.shape, path[0] in dit_names.STACKED)
+        for path, abstract in dit_names.abstract_state(config).items()
+    }
+
+
+def whole_leaves(network: parts.Network, found: Source, config) -> dict[tuple[str, ...], Leaf]:
+    """A smaller network's parameters, views of the file where nothing is stacked."""
+    state = network.names.from_reference(found.read, config, None)
+    return {tuple(map(str, path)): piecewise.whole(np.asarray(leaf[...])) for path, leaf in nnx.to_flat_state(state)}
+
+
+def _open_student(inputs: Inputs) -> tuple[Source, object]:
+    if inputs.student is not None:
+        found = _native_student(inputs.student)
+        return found, sizes.dit(found, inputs.heads)
+    delta = None if inputs.delta is None else open_source(inputs.delta)
+    return assemble(_native_student(inputs.base), open_source(inputs.adapter), delta, inputs.heads)
+
+
+def _native_student(path: Path) -> Source:
+    """A diffusion network under the reference's names; diffusers' rotary tables are left out."""
+    found = open_source(path)
+    if not dit_diffusers.is_diffusers(found.tensors):
+        return found
+    tensors = {name: value for name, value in found.tensors.items() if not name.startswith("rope.")}
+    return Source(tensors, found.files).renamed(dit_diffusers.native_name)
+
+
+def _open_vae(path: Path) -> tuple[Source, object]:
+    found = open_source(path)
+    return found, sizes.wan_vae(found)
+
+
+def _open_taehv(path: Path) -> tuple[Source, object]:
+    """TAEHV, of whose time-grow layers only the last rows are used, as by its own loader."""
+    found = open_source(path)
+    config = sizes.tiny_vae(found)
+    tensors = dict(found.tensors)
+    for name, shape in tiny_vae_names.manifest(config).items():
+        if name in tensors and ".conv.weight" in name and tensors[name].shape[0] > shape[0]:
+            tensors[name] = tensors[name][-shape[0] :]
+    return replace(found, tensors=tensors), config
+
+
+def _open_wav2vec2(path: Path) -> tuple[Source, object]:
+    found = open_source(path).renamed(wav2vec2_names.bare_name)
+    beside = found.files[0].parent / "config.json"
+    facts = {}
+    if beside.is_file():
+        try:
+            facts = json.loads(beside.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"The file {beside} is damaged; download it again.") from error
+    return found, sizes.wav2vec2(found, facts if facts.get("model_type") == "wav2vec2" else {})
+
+
+def _open_syncnet(path: Path) -> tuple[Source, object]:
+    found = open_source(path)
+    return found, sizes.syncnet(found)
+
+
+def _text(path: Path, prompt: str | None) -> Prepared:
+    """The embedding; a stored one has the prompt that the user says, if any."""
+    found = open_source(path)
+    if text_encoder.is_encoder(found):
+        prompt = prompt or text_encoder.PROMPT
+        value = text_encoder.encode_prompt(path, prompt)
+    else:
+        value = text_encoder.read_embedding(path)
+    value = value.astype(ml_dtypes.bfloat16)
+    config = parts.TextConfig(prompt, *value.shape[1:])
+    return Prepared(config, {(parts.TEXT,): piecewise.whole(value)}, 1, found.files)
