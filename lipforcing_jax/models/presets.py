@@ -156,6 +156,21 @@ class UMT5Config:
 
 
 @dataclass(frozen=True)
+class SyncNetConfig:
+    """SyncNet v2 (spec training 3.3). Widths of the six convolutions of each tower; windows in frames and MFCC rows."""
+
+    face_widths: tuple[int, ...] = (96, 256, 256, 256, 256, 512)
+    sound_widths: tuple[int, ...] = (64, 192, 384, 256, 256, 512)
+    hidden: int = 512
+    embedding: int = 1024
+    face_size: int = 224
+    frames: int = 5
+    cepstra: int = 13
+    rows: int = 20
+    rows_per_frame: int = 4
+
+
+@dataclass(frozen=True)
 class Preset:
     """Everything that distinguishes one size of the student from another."""
 
@@ -164,7 +179,9 @@ class Preset:
     dit: DiTConfig
     window: WindowConfig = field(default_factory=WindowConfig)
     tiny_vae: TinyVAEConfig = field(default_factory=TinyVAEConfig)
-    audio: LogMelConfig | None = None
+    wan_vae: WanVAEConfig | None = None
+    """Makes the latents where there is one; else the tiny autoencoder does."""
+    audio: LogMelConfig | Wav2Vec2Config = field(default_factory=Wav2Vec2Config)
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
     keep_detail: bool = False
     """Give back what the autoencoder loses where the face has not changed (`sampling/detail.py`)."""
@@ -173,11 +190,16 @@ class Preset:
     @property
     def latent_size(self) -> int:
         """Latent cells along one side of the aligned face."""
-        return self.face_size // self.tiny_vae.space_factor
+        return self.face_size // (self.wan_vae or self.tiny_vae).space_factor
+
+    @property
+    def hears_samples(self) -> bool:
+        """Whether the ear is part of the stream's step; else features of the sound are made beforehand."""
+        return isinstance(self.audio, LogMelConfig)
 
 
 def _wan(name: str, dim: int, heads: int, ffn: int, layers: int, summary: str) -> Preset:
-    return Preset(name, 512, DiTConfig(dim, heads, ffn, layers), summary=summary)
+    return Preset(name, 512, DiTConfig(dim, heads, ffn, layers), wan_vae=WanVAEConfig(), summary=summary)
 
 
 PRESETS = {

@@ -1,6 +1,7 @@
 """One component of a folder in the format of tests/goldens/components: `<name>.json` and `<name>.npz`."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,11 @@ class Component:
         kept = {row[0]: row[3:] for row in self.facts["parameters"]}[name]
         np.testing.assert_allclose([value.astype(np.float64).sum(), value.flat[0]], kept, rtol=1e-6, atol=1e-6)
         return value
+
+    def part(self, array: str) -> slice:
+        """The `[start::step]` of the rows or columns that are stored of an array, as its note says."""
+        start, step = re.search(r"\[(\d*)::(\d+)", self.facts["array_notes"][array]).groups()
+        return slice(int(start or 0), None, int(step))
 
     def normal(self, facts: dict) -> np.ndarray:
         """Normals of an input entry with `key` and `shape`, float64."""
