@@ -14,6 +14,8 @@ from lipforcing_jax.weights import safetensors_file, torch_file
 PREFIXES = ("_core.", "model.", "module.", "transformer.")
 """Wrappers' prefixes, in any number and order; no network of ours has such a key."""
 SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.(safetensors|bin|pth|pt)")
+INDEX = ".index.json"
+POINTER = b"version https://git-lfs"
 UNFINISHED = (".incomplete", ".part", ".crdownload", ".aria2", ".tmp")
 
 
@@ -27,6 +29,10 @@ class Source:
     def read(self, name: str) -> np.ndarray:
         """The tensor called `name`, a read-only view of its file."""
         return self.tensors[name]
+
+    def dtype(self, name: str) -> np.dtype:
+        """Kind of the numbers that `read` gives."""
+        return self.tensors[name].dtype
 
     def renamed(self, rename: Callable[[str], str]) -> "Source":
         """The same tensors under other names.
@@ -68,6 +74,9 @@ def _bare(name: str) -> str:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise UserError(f"The checkpoint {path} is a pointer to the real file; fetch that (git lfs pull).")
     if path.suffix == ".safetensors":
         return safetensors_file.read(path)
     return torch_file.read(path)
@@ -75,44 +84,58 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 def _files(path: Path) -> list[Path]:
     if not path.exists():
-        unfinished = [p for p in path.parent.glob(path.name + "*") if p.suffix in UNFINISHED]
-        if unfinished:
-            raise UserError(f"The checkpoint {path} is only half downloaded ({unfinished[0].name}); finish it first.")
+        near = path.parent.iterdir() if path.parent.is_dir() else ()
+        _refuse_unfinished(path, [p for p in near if p.name.startswith(path.name)])
         raise UserError(f"There is no checkpoint at {path}; give a file of weights or a folder with one.")
     if path.is_dir():
         return _folder_files(path)
-    if path.suffix in UNFINISHED:
-        raise UserError(f"The checkpoint {path} is only half downloaded; finish it first.")
-    if path.name.endswith(".index.json"):
+    _refuse_unfinished(path, [path])
+    if not path.is_file():
+        raise UserError(f"{path} is neither a file nor a folder; give a file of weights or a folder with one.")
+    if path.name.endswith(INDEX):
         return _indexed(path)
     return _siblings(path)
 
 
+def _refuse_unfinished(checkpoint: Path, files: list[Path]) -> None:
+    unfinished = [p.name for p in files if p.suffix in UNFINISHED]
+    if unfinished:
+        raise UserError(f"The checkpoint {checkpoint} is only half downloaded ({unfinished[0]}); finish it first.")
+
+
 def _folder_files(folder: Path) -> list[Path]:
     """The one checkpoint of a folder: by its index, or all shards, or the only file of weights."""
-    unfinished = [p for p in folder.iterdir() if p.suffix in UNFINISHED]
-    if unfinished:
-        raise UserError(f"The checkpoint {folder} is only half downloaded ({unfinished[0].name}); finish it first.")
-    indices = sorted(folder.glob("*.index.json"))
+    inside = sorted(folder.iterdir())
+    _refuse_unfinished(folder, inside)
+    indices = [p for p in inside if p.name.endswith(INDEX)]
     if indices:
+        _refuse_several(folder, indices, indices[:1])
         return _indexed(indices[0])
-    for pattern in ("*.safetensors", "*.bin", "*.pth", "*.pt"):
-        found = sorted(folder.glob(pattern))
-        if found and (len(found) == 1 or SHARD.fullmatch(found[0].name)):
-            return _siblings(found[0])
+    for suffix in (".safetensors", ".bin", ".pth", ".pt"):
+        found = [p for p in inside if p.suffix == suffix]
         if found:
-            names = ", ".join(p.name for p in found[:4])
-            raise UserError(f"The folder {folder} holds several checkpoints ({names}); name one of them.")
+            files = _siblings(found[0])
+            _refuse_several(folder, found, files)
+            return files
     raise UserError(f"The folder {folder} holds no file of weights (.safetensors, .bin, .pth or .pt).")
 
 
+def _refuse_several(folder: Path, found: list[Path], one: list[Path]) -> None:
+    """Makes sure that all files found belong to one checkpoint."""
+    if not set(found) <= set(one):
+        names = ", ".join(p.name for p in found[:4])
+        raise UserError(f"The folder {folder} holds several checkpoints ({names}); name one of them.")
+
+
 def _indexed(index: Path) -> list[Path]:
-    """The shards that an index lists."""
+    """The shards that an index lists; they lie beside it, whatever folder it names."""
     try:
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+        names = sorted({Path(name).name for name in json.loads(index.read_text())["weight_map"].values()})
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise UserError(f"The index {index} is damaged; download it again.") from error
-    return _all_present([index.parent / Path(name).name for name in names])
+    if not names:
+        raise UserError(f"The index {index} lists no files; download it again.")
+    return _all_present([index.parent / name for name in names])
 
 
 def _siblings(path: Path) -> list[Path]:
@@ -120,7 +143,9 @@ def _siblings(path: Path) -> list[Path]:
     match = SHARD.fullmatch(path.name)
     if not match:
         return [path]
-    stem, _, count, suffix = match.groups()
+    stem, number, count, suffix = match.groups()
+    if not 1 <= int(number) <= int(count):
+        raise UserError(f"The name of {path} says shard {int(number)} of {int(count)}; give it its published name.")
     return _all_present([path.with_name(f"{stem}-{i:05d}-of-{count}.{suffix}") for i in range(1, int(count) + 1)])
 
 

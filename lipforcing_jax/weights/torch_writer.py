@@ -7,7 +7,7 @@ from struct import pack
 
 import numpy as np
 
-from lipforcing_jax.weights.torch_file import STORAGES
+from lipforcing_jax.weights.torch_pickle import STORAGES
 
 STORAGE_NAMES = {np.dtype(dtype): name for name, dtype in STORAGES.items()}
 
@@ -18,15 +18,20 @@ def write(path: Path, shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]], ge
     The archive is that of `torch.save`: a pickle with a flat dictionary, then the bytes of each tensor.
     """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        archive.writestr("archive/data.pkl", describe(shapes))
-        archive.writestr("archive/byteorder", "little")
+        archive.writestr(_entry("data.pkl"), describe(shapes))
+        archive.writestr(_entry("byteorder"), "little")
         for number, (name, (shape, dtype)) in enumerate(shapes.items()):
             value = np.asarray(get(name), order="C")
             if value.shape != tuple(shape) or value.dtype != dtype:
                 raise ValueError(f"{name} is {value.dtype} {value.shape}, announced as {dtype} {shape}")
-            with archive.open(f"archive/data/{number}", "w", force_zip64=True) as entry:
+            with archive.open(_entry(f"data/{number}"), "w", force_zip64=True) as entry:
                 entry.write(value.reshape(-1).view(np.uint8).data)
-        archive.writestr("archive/version", "3\n")
+        archive.writestr(_entry("version"), "3\n")
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    """An entry without the hour, so that the same weights make the same file."""
+    return zipfile.ZipInfo(f"archive/{name}")
 
 
 def describe(shapes: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> bytes:
