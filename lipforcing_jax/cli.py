@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lipforcing_jax import __version__
+from lipforcing_jax.cli_weights import add_convert
 from lipforcing_jax.errors import UserError
 
 
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sync(commands)
     _add_demo(commands)
     commands.add_parser("info", help="versions, devices, presets, where weights are").set_defaults(run=_info)
+    add_convert(commands)
     _add_train(commands)
     _add_eval(commands)
     return parser

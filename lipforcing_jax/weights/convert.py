@@ -65,6 +65,8 @@ class Inputs:
             raise UserError("A prompt needs the text encoder; give it by --text.")
         if "heads" in given and not given & {"student", "base"}:
             raise UserError("The number of heads is the student's; give it by --student or --base.")
+        if self.heads is not None and self.heads < 1:
+            raise UserError(f"A student can't have {self.heads} heads.")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Here a leaf is a promise of its slices. It is written into the same files that o
 slice or smaller), so `ocp` restores the checkpoint like any other, with any shardings.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from lipforcing_jax.weights.mapping import release
 
 CHUNK_BYTES = 32 * 2**20
 """Most bytes of one chunk: a device that restores a shard reads whole chunks."""
+
+SMALL, TOGETHER = 2**20, 32
+"""Arrays of up to so many bytes are written so many at a time."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,20 @@ class LeafHandler(ocp.type_handlers.NumpyHandler):
         self.progress = progress
 
     async def serialize(self, values, infos, args=None):
-        for leaf, info in zip(values, infos, strict=True):
-            await info.await_path_creation()
-            await self._write(leaf, Path(info.parent_dir) / info.name)
+        pairs = list(zip(values, infos, strict=True))
+        small = [pair for pair in pairs if pair[0].nbytes <= SMALL]
+        # Waiting for the disk after each of hundreds of small arrays would take longer than the writing.
+        for start in range(0, len(small), TOGETHER):
+            await asyncio.gather(*(self._write(*pair) for pair in small[start : start + TOGETHER]))
+        for leaf, info in pairs:
+            if leaf.nbytes > SMALL:
+                await self._write(leaf, info)
         return []
 
-    async def _write(self, leaf: Leaf, folder: Path) -> None:
+    async def _write(self, leaf: Leaf, info: ocp.type_handlers.ParamInfo) -> None:
         """Each slice is fetched while the one before it is on its way to the disk."""
-        store, last = await _create(folder, leaf), None
+        await info.await_path_creation()
+        store, last = await _create(Path(info.parent_dir) / info.name, leaf), None
         for index in leaf.indices:
             value = leaf.read(index)
             writing = (store if index is None else store[index]).write(value)

@@ -1,0 +1,80 @@
+"""The part of the command line that handles weights."""
+
+import sys
+from pathlib import Path
+
+from lipforcing_jax.errors import UserError
+
+CHECKPOINTS = {
+    "student": "merged student, such as lipforcing_14b.pth",
+    "base": "instead of a merged student: the Wan network that it was made from, a file or folder",
+    "adapter": "with --base: the sound adapter",
+    "delta": "with --base: what distillation trained",
+    "vae": "Wan2.1_VAE.pth",
+    "taehv": "taew2_1.pth",
+    "wav2vec": "wav2vec2-base-960h, a folder or file",
+    "text": "UMT5 encoder, or a stored embedding of the prompt",
+    "syncnet": "syncnet_v2.model",
+}
+
+
+def add_convert(commands) -> None:
+    """Declares `lipforcing convert`."""
+    parser = commands.add_parser("convert", help="convert the reference's checkpoints, or write them back")
+    for name, text in CHECKPOINTS.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--prompt", metavar="TEXT", help='what --text encodes (default: "a person talking")')
+    parser.add_argument("--heads", type=int, metavar="N", help="attention heads of a student of unpublished size")
+    parser.add_argument("--export", action="store_true", help="write the reference's files from --from DIR")
+    parser.add_argument("--from", type=Path, dest="folder", metavar="DIR", help="with --export: converted weights")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="the result; parts that it holds already stay")  # fmt: skip
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options) -> None:
+    given = {name for name in (*CHECKPOINTS, "prompt", "heads") if getattr(options, name) is not None}
+    if options.export != (options.folder is not None) or (options.export and given):
+        raise UserError("Writing back takes --export, --from DIR and --out DIR, and nothing else.")
+    from lipforcing_jax.weights.convert import Inputs, convert
+    from lipforcing_jax.weights.export import export
+
+    bar = ByteBar(options.out.name)
+    try:
+        if options.export:
+            summary = export(options.folder, options.out, bar)
+        else:
+            renamed = {"wav2vec": "wav2vec2"}
+            inputs = Inputs(**{renamed.get(name, name): getattr(options, name) for name in given})
+            summary = convert(inputs, options.out, bar)
+    finally:
+        bar.close()
+    print(
+        f"{options.out}: {', '.join(summary.parts)} (preset {summary.manifest.preset}) in {summary.seconds:.1f} s "
+        f"({summary.bytes / 1e9 / summary.seconds:.2f} GB/s), peak memory {peak_memory() / 1e9:.2f} GB"
+    )
+
+
+class ByteBar:
+    """Bytes done, speed, time left. Silent where nobody watches."""
+
+    def __init__(self, label: str):
+        from tqdm import tqdm
+
+        self.bar = tqdm(desc=label, unit="B", unit_scale=True, disable=None, leave=False, total=0)
+
+    def __call__(self, done: int, of: int) -> None:
+        self.bar.total = of
+        self.bar.update(done)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has had in memory; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
