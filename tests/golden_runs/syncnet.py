@@ -4,6 +4,7 @@ Tolerance 2e-3 on values up to 150 (the reference's own error is 1.4e-4), 1e-3 f
 Random weights leave the distances flat, so the place of their minimum is not compared.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
@@ -19,8 +20,9 @@ from lipforcing_jax.models import syncnet
 from lipforcing_jax.models.presets import SyncNetConfig
 from lipforcing_jax.models.sync_distance import score, shift_distances
 from lipforcing_jax.models.syncnet import SyncNet
-from lipforcing_jax.weights import syncnet_names
+from lipforcing_jax.weights import sizes, syncnet_names
 from lipforcing_jax.weights.recipe import generator
+from lipforcing_jax.weights.source import Source
 
 INPUTS = ("wave",)
 TOLERANCE, RESIZE = 2e-3, 1e-3
@@ -30,19 +32,17 @@ FRAMES = re.compile(
 
 
 def network(case: Component, face_size: int) -> SyncNet:
-    shapes = {name: shape for name, shape in case.shapes.items() if not name.endswith(syncnet_names.IGNORED)}
-    widths = lambda tower: tuple(shapes[f"{tower}.{i}.bias"][0] for i in syncnet_names.CONVS)  # noqa: E731
+    shapes = {name: shape for name, shape in case.shapes.items() if name not in syncnet_names.IGNORED}
+    empty = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     _, cepstra, rows = case.arrays["mfcc_windows"].shape
-    cfg = SyncNetConfig(
-        widths("netcnnlip"), widths("netcnnaud"), *shapes["netfclip.3.weight"][::-1], face_size,
-        shapes["netcnnlip.0.weight"][2], cepstra, rows,
-    )  # fmt: skip
+    told = {"face_size": face_size, "cepstra": cepstra, "rows": rows}
+    cfg = dataclasses.replace(sizes.syncnet(Source(empty, (case.folder,))), **told)
     assert syncnet_names.manifest(cfg) == shapes
     state = jax.tree.map(jnp.asarray, syncnet_names.from_reference(case.weight, cfg))
     return nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: SyncNet(cfg, rngs=nnx.Rngs(0)))), state)
 
 
-def sizes(case: Component) -> tuple[str, int, int]:
+def resized(case: Component) -> tuple[str, int, int]:
     """The stored resize of a ramp: its name, the size before and after."""
     name = next(a for a in case.arrays if a.startswith("resize_ramp_"))
     before, after = map(int, re.fullmatch(r"resize_ramp_(\d+)_to_(\d+)", name).groups())
@@ -59,7 +59,7 @@ def picture(facts: dict) -> np.ndarray:
 
 def run(case: Component) -> Checks:
     facts, golden = case.facts, case.arrays
-    name, before, after = sizes(case)
+    name, before, after = resized(case)
     model = network(case, after)
     ramp = jnp.broadcast_to(jnp.arange(before)[None, None, :, None], (1, before, before, 3))
     yield name, syncnet.prepare_frames(ramp, model.cfg)[0, 0, :, 0], golden[name], RESIZE

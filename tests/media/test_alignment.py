@@ -1,72 +1,9 @@
-import json
-
 import cv2
 import numpy as np
 import pytest
-from conftest import GOLDENS
 
 from lipforcing_jax.media import alignment
-from lipforcing_jax.media.alignment import SmoothingState, similarity, similarity_transform
-
-STORED_FRAMES = (0, 1, 9, 11)
-
-
-@pytest.fixture(scope="module")
-def golden():
-    with np.load(GOLDENS / "components" / "face_align.npz") as arrays:
-        return dict(arrays)
-
-
-def golden_frame(index, height=720, width=1280):
-    y, x = np.mgrid[:height, :width]
-    t = (x + 2 * y + 9 * index) % 510
-    blue = np.minimum(np.minimum(t, 510 - t), 255)
-    return np.stack([255 * x // (width - 1), 255 * y // (height - 1), blue], axis=-1).astype(np.uint8)
-
-
-def assert_few_flips(actual, expected):
-    difference = np.abs(actual.astype(int) - expected.astype(int))
-    assert difference.max() <= 1
-    assert (difference > 0).mean() <= 0.002
-
-
-@pytest.mark.golden
-def test_three_points_are_exact(golden):
-    for landmarks, points in zip(golden["landmarks"], golden["three_points"], strict=True):
-        np.testing.assert_array_equal(alignment.three_points_from_106(landmarks), points)
-
-
-@pytest.mark.golden
-def test_matrices_with_smoothing(golden):
-    state = SmoothingState()
-    for index, points in enumerate(golden["three_points"]):
-        matrix, state = similarity_transform(points, state)
-        expected = golden["matrix_float32"][index]
-        np.testing.assert_allclose(matrix[:, :2], expected[:, :2], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(matrix[:, 2], expected[:, 2], rtol=0, atol=2e-3)
-        np.testing.assert_allclose(state.bias, golden["bias"][index], rtol=0, atol=1e-5)
-        np.testing.assert_array_equal(alignment.round_to_half(matrix), golden["matrix_float16"][index])
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("index", STORED_FRAMES)
-def test_crops_and_faces(golden, index):
-    frame, matrix = golden_frame(index), golden["matrix_float16"][index].astype(np.float32)
-    assert_few_flips(alignment.crop_reference(frame, matrix)[::8, ::8], golden[f"crop_{index}"])
-    face = alignment.align_face_reference(frame, matrix)
-    assert_few_flips(face[::8, ::8], golden[f"face_{index}"])
-    assert_few_flips(face[32::96], golden[f"face_{index}_rows"])
-    assert_mean = golden[f"face_{index}_channel_mean"]
-    np.testing.assert_allclose(face.mean(axis=(0, 1)), assert_mean, atol=0.01)
-
-
-@pytest.mark.golden
-def test_template_onto_itself():
-    facts = json.loads((GOLDENS / "components" / "face_align.json").read_text())
-    np.testing.assert_allclose(alignment.REFERENCE_TEMPLATE, facts["template"], atol=1e-9)
-    matrix, state = similarity_transform(alignment.REFERENCE_TEMPLATE, SmoothingState())
-    np.testing.assert_allclose(matrix, np.eye(2, 3), atol=1e-4)
-    np.testing.assert_array_equal(state.bias, np.zeros(2))
+from lipforcing_jax.media.alignment import similarity
 
 
 def test_similarity_recovers_a_known_one_and_never_mirrors():

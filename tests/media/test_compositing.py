@@ -1,23 +1,12 @@
-import json
-import zlib
-
 import cv2
 import numpy as np
 import pytest
-from conftest import GOLDENS
 
 from lipforcing_jax.media import alignment, compositing
 from lipforcing_jax.media.alignment import align_face, align_face_reference, square_matrix
 from lipforcing_jax.media.mouth_mask import pixel_mask
 
-FACTS = json.loads((GOLDENS / "components" / "face_align.json").read_text())
 MATRIX = np.array([[1.2, 0.15, -160.0], [-0.15, 1.2, -40.0]])
-
-
-@pytest.fixture(scope="module")
-def golden():
-    with np.load(GOLDENS / "components" / "face_align.npz") as arrays:
-        return dict(arrays)
 
 
 @pytest.fixture(scope="module")
@@ -26,74 +15,6 @@ def frame():
     smooth = cv2.resize(coarse, (480, 540), interpolation=cv2.INTER_CUBIC)
     fine = np.random.default_rng(4).normal(0, 6, smooth.shape)
     return np.clip(smooth + fine, 0, 255).astype(np.uint8)
-
-
-def golden_case(golden, tag):
-    """Frame, generated face, aligned face and matrix of one stored paste."""
-    index = FACTS["paste"][tag]["frame"]
-    y, x = np.mgrid[:720, :1280]
-    t = (x + 2 * y + 9 * index) % 510
-    blue = np.minimum(np.minimum(t, 510 - t), 255)
-    picture = np.stack([255 * x // 1279, 255 * y // 719, blue], axis=-1).astype(np.uint8)
-    seed = zlib.crc32(("input:" + "face.generated").encode())
-    coarse = np.random.Generator(np.random.PCG64(seed)).random((3, 16, 16)).astype(np.float32)
-    generated = coarse.repeat(32, axis=1).repeat(32, axis=2).transpose(1, 2, 0)
-    matrix = golden["matrix_float16"][index].astype(np.float32)
-    return picture, generated, align_face_reference(picture, matrix), matrix
-
-
-def in_window(picture, tag):
-    case = FACTS["paste"][tag]
-    (top, bottom), (left, right), stride = case["window_rows"], case["window_columns"], case["stride"]
-    return picture[top:bottom:stride, left:right:stride]
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("tag", ["full", "mouth", "corner"])
-def test_reference_paste(golden, tag):
-    picture, generated, aligned, matrix = golden_case(golden, tag)
-    case = FACTS["paste"][tag]
-    mode = "mouth" if case["mouth_only"] else "full"
-
-    values, (left, top, right, bottom) = compositing.paste_reference_float(
-        picture, generated, aligned, matrix, mode
-    )
-    whole = picture.astype(np.float32)
-    whole[top:bottom, left:right] = values
-    difference = np.abs(in_window(whole, tag) - golden[f"paste_{tag}_float"])
-    assert (difference > 0.05).mean() <= 0.001
-    assert difference.max() <= 2
-    np.testing.assert_allclose(
-        whole.mean(axis=(0, 1), dtype=np.float64), case["float_channel_mean"], atol=1e-3
-    )
-
-    result = compositing.paste_reference(picture, generated, aligned, matrix, mode)
-    difference = np.abs(in_window(result, tag).astype(int) - golden[f"paste_{tag}_uint8"])
-    assert difference.max() <= 1
-    assert (difference > 0).mean() <= 0.08
-    outside = np.ones(picture.shape[:2], bool)
-    outside[top:bottom, left:right] = False
-    np.testing.assert_array_equal(result[outside], picture[outside])
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("tag", ["full", "mouth", "corner"])
-def test_reference_weight_and_resize(golden, tag):
-    picture, generated, aligned, matrix = golden_case(golden, tag)
-    case = FACTS["paste"][tag]
-    box = alignment.frame_box(matrix, np.array([0.0, 0, 419, 559]), picture.shape, margin=2)
-    footprint, weight = compositing.footprint_weight(matrix, box)
-    assert footprint.sum(dtype=np.float64) == pytest.approx(case["eroded_mask_sum"], rel=1e-5)
-    assert weight.sum(dtype=np.float64) == pytest.approx(case["weight_sum"], rel=1e-5)
-    whole = np.zeros(picture.shape[:2], np.float32)
-    whole[box[1] : box[3], box[0] : box[2]] = weight
-    np.testing.assert_allclose(in_window(whole, tag), golden[f"paste_{tag}_weight"], atol=1e-4)
-
-    face = compositing.blend_mouth(generated, aligned) if case["mouth_only"] else generated
-    face = (compositing.resize_to_crop(face) * 2 - 1)[::16, ::16].transpose(2, 0, 1)
-    difference = np.abs(face - golden[f"paste_{tag}_resized_face"])
-    assert (difference > 1e-3).mean() <= 0.001
-    assert difference.max() <= 0.02
 
 
 def test_box_form_equals_the_whole_frame():
