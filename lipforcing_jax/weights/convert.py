@@ -24,6 +24,7 @@ from lipforcing_jax.weights import (
     sizes,
     text_encoder,
     tiny_vae_names,
+    wan_vae_diffusers,
     wav2vec2_names,
 )
 from lipforcing_jax.weights.assemble import assemble
@@ -221,6 +222,9 @@ def _native_student(path: Path) -> Source:
 
 def _open_vae(path: Path) -> tuple[Source, object]:
     found = open_source(path)
+    if wan_vae_diffusers.is_diffusers(found.tensors):
+        blocks = sizes.count(found, r"decoder\.up_blocks\.0\.resnets\.(\d+)\.") - 1
+        found = found.renamed(lambda name: wan_vae_diffusers.native_name(name, blocks))
     return found, sizes.wan_vae(found)
 
 
