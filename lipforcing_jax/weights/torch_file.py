@@ -17,14 +17,13 @@ from typing import IO
 import numpy as np
 
 from lipforcing_jax.errors import UserError
-from lipforcing_jax.weights.torch_pickle import RefusedError, Storage, Tensor, load
+from lipforcing_jax.weights.torch_pickle import LEGACY_MAGIC, RefusedError, Storage, Tensor, load
 
 Locate = Callable[[Storage], int]
 """Where a storage's bytes begin in the file."""
 
 MAX_PICKLE = 64 * 2**20
 """Bytes; the description of a 14B checkpoint takes 0.2 MB."""
-LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 ZIP_ENTRY, ENCRYPTED = b"PK\x03\x04", 1
 WRAPPERS = ("net", "model", "state_dict", "module", "generator")
 BROKEN = (

@@ -17,6 +17,8 @@ STORAGES = {
     "DoubleStorage": np.float64, "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,
     "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_,
 }  # fmt: skip
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+"""The first pickle of a file from before 2020."""
 
 
 class RefusedError(Exception):

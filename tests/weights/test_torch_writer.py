@@ -27,10 +27,12 @@ def write(path, values):
     return path
 
 
-def test_torch_reads_the_file_with_weights_only(tmp_path):
+@pytest.mark.parametrize("writer", [torch_writer.write, torch_writer.write_legacy])
+def test_torch_reads_the_file_with_weights_only(tmp_path, writer):
     torch = pytest.importorskip("torch")
-    values = tensors()
-    found = torch.load(write(tmp_path / "ours.pth", values), weights_only=True)
+    values, path = tensors(), tmp_path / "ours.pth"
+    writer(path, {n: (v.shape, v.dtype) for n, v in values.items()}, values.__getitem__)
+    found = torch.load(path, weights_only=True)
     assert list(found) == list(values)
     for name, value in values.items():
         tensor = found[name]
@@ -47,6 +49,15 @@ def test_our_reader_returns_what_was_written(tmp_path):
     for name, value in values.items():
         assert found[name].dtype == value.dtype and found[name].shape == value.shape
         np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_wrappers_lie_around_the_dictionary(tmp_path):
+    torch = pytest.importorskip("torch")
+    value = np.arange(3.0)
+    torch_writer.write(tmp_path / "a.pth", {"x": ((3,), value.dtype)}, lambda _: value, ("model", "net"))
+    found = torch.load(tmp_path / "a.pth", weights_only=True)
+    assert found.keys() == {"model"} and found["model"].keys() == {"net"} and found["model"]["net"].keys() == {"x"}
+    np.testing.assert_array_equal(torch_file.read(tmp_path / "a.pth")["x"], value)
 
 
 def test_the_same_tensors_make_the_same_file(tmp_path):
