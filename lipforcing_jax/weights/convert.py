@@ -109,8 +109,8 @@ def convert(inputs: Inputs, out: Path, progress: Progress = lambda done, of: Non
     """
     started = time.perf_counter()
     inputs.check()
-    kept = _kept(out)
     prepared = prepare(inputs)
+    kept = _kept(out, list(prepared))
     total = sum(part.nbytes for part in prepared.values())
     check_space(out, total)
     with staging(out) as staged, Digests({f for part in prepared.values() for f in part.files}) as digests:
@@ -123,17 +123,18 @@ def convert(inputs: Inputs, out: Path, progress: Progress = lambda done, of: Non
     return Summary(manifest, list(prepared), total, time.perf_counter() - started)
 
 
-def _kept(out: Path) -> dict[str, converted.Part]:
+def _kept(out: Path, names: list[str]) -> dict[str, converted.Part]:
     """The parts that `out` holds already.
 
     Raises:
-      UserError: `out` holds something that is not converted weights.
+      UserError: what is to be written would replace something that is not converted weights.
     """
-    if not out.is_dir() or not any(out.iterdir()):
-        return {}
-    if not (out / converted.MANIFEST).exists():
-        raise UserError(f"The folder {out} holds other things than converted weights; choose another one.")
-    return converted.parse_manifest(out).parts
+    if (out / converted.MANIFEST).exists():
+        return converted.parse_manifest(out).parts
+    in_the_way = [path for path in (converted.place(out, name) for name in names) if path.exists()]
+    if in_the_way:
+        raise UserError(f"{in_the_way[0]} is in the way and no part of converted weights; choose another folder.")
+    return {}
 
 
 def _manifest(records: dict[str, converted.Part]) -> converted.Manifest:

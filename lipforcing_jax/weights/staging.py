@@ -3,7 +3,7 @@
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lipforcing_jax.errors import UserError
@@ -38,8 +38,9 @@ def staging(out: Path) -> Iterator[Path]:
         yield folder
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        for made in missing:
-            made.rmdir()
+        with suppress(OSError):
+            for made in missing:
+                made.rmdir()
         if is_full(error):
             raise UserError(f"The disk of {out} is full; free some space or choose another folder.") from error
         raise
@@ -68,8 +69,8 @@ def check_space(out: Path, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise UserError(
-            f"The disk of {out} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed; free some space or "
-            "choose another folder."
+            f"The disk of {out} has {free // 10**6} MB free and {needed // 10**6 + 1} MB are needed; free some space "
+            "or choose another folder."
         )
 
 
