@@ -35,7 +35,7 @@ def _number(kind: type, low: float, high: float = math.inf):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, or 2 after an error that the user can mend."""
+    """Runs one command; returns the exit status: 0, 1 if numbers disagree, 2 after an error that the user can mend."""
     try:
         options = _parser().parse_args(arguments)
         _quiet()
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add_convert(commands)
     _add_train(commands)
     _add_eval(commands)
+    _add_parity(commands)
     return parser
 
 
@@ -114,6 +115,15 @@ def _add_eval(commands) -> None:
     parser.add_argument("--talkers", type=_number(int, 1), default=24, help="how many clips (default: 24)")
     _add_common(parser)
     parser.set_defaults(run=_eval)
+
+
+def _add_parity(commands) -> None:
+    parser = commands.add_parser("parity", help="compare the networks with independent implementations of them")
+    parser.add_argument("--network", nargs="+", metavar="NAME",
+                        help="dit, wan_vae, taehv, wav2vec2, umt5, syncnet (default: all)")  # fmt: skip
+    parser.add_argument("--full-width", action="store_true",
+                        help="also at the widths of the release: takes minutes and up to 24 GB")  # fmt: skip
+    parser.set_defaults(run=_parity)
 
 
 def _quiet() -> None:
@@ -270,3 +280,9 @@ def _eval(options) -> None:
         find(options.preset), options.weights, options.talkers, _made(options.out_dir), options.seed
     )
     print(eval_talkers.table(summary))
+
+
+def _parity(options) -> int:
+    from lipforcing_jax.parity import table
+
+    return 0 if table.run(options.network or table.NETWORKS, options.full_width) else 1
