@@ -34,7 +34,8 @@ def psnr(image: Num[np.ndarray, "h w *c"], other: Num[np.ndarray, "h w *c"]) -> 
     Raises:
       ValueError: the shapes differ.
     """
-    return float(peak_signal_noise_ratio(image, other, data_range=data_range(image)))
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(image, other, data_range=data_range(image)))
 
 
 def data_range(image: Num[np.ndarray, "h w *c"]) -> float:
