@@ -176,8 +176,12 @@ def _restore(path: Path, target: dict[tuple[str, ...], jax.ShapeDtypeStruct]) ->
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             return piecewise.flattened(checkpointer.restore(path.absolute(), piecewise.nested(target)))
-    except (OSError, ValueError) as error:
-        raise UserError(f"The weights in {path} are damaged; convert them again.") from error
+    except Exception as error:
+        # Orbax wraps what goes wrong in a bare exception; a device without room for the weights is no fault of theirs.
+        fault = error.__cause__ if type(error) is Exception else error
+        if isinstance(fault, OSError | ValueError):
+            raise UserError(f"The weights in {path} are damaged; convert them again.") from error
+        raise
 
 
 def load_text(folder: Path) -> Float[np.ndarray, "1 l d"]:

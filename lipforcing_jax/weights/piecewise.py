@@ -6,6 +6,8 @@ slice or smaller), so `ocp` restores the checkpoint like any other, with any sha
 """
 
 import asyncio
+import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +38,7 @@ class Leaf:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -107,7 +109,7 @@ def _chunks(leaf: Leaf) -> list[int]:
     """One slice, divided along its first long axis where it is too big."""
     chunks = [1, *leaf.shape[1:]] if leaf.stacked else list(leaf.shape)
     for axis, length in enumerate(chunks):
-        parts = -(-int(np.prod(chunks)) * leaf.dtype.itemsize // CHUNK_BYTES)
+        parts = -(-math.prod(chunks) * leaf.dtype.itemsize // CHUNK_BYTES)
         chunks[axis] = -(-length // min(parts, length))
     return chunks
 
@@ -143,17 +145,28 @@ def flattened(tree: dict, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
 
 
 def read_leaves(folder: Path) -> dict[tuple[str, ...], jax.ShapeDtypeStruct]:
-    """Shape and dtype of everything in a checkpoint.
+    """Shape and dtype of everything in a checkpoint that `write` made. All files must be there in full length.
 
     Raises:
       UserError: there is none, or it is damaged.
     """
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.metadata(folder.absolute()).item_metadata.tree
-        return {path: jax.ShapeDtypeStruct(m.shape, m.dtype) for path, m in flattened(tree).items()}
+            leaves = flattened(checkpointer.metadata(folder.absolute()).item_metadata.tree)
+        for path, leaf in leaves.items():
+            _check_chunks(folder / ".".join(path), leaf)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise UserError(f"The weights in {folder} are damaged; convert them again.") from error
+    return {path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for path, leaf in leaves.items()}
+
+
+def _check_chunks(folder: Path, leaf) -> None:
+    """Raises ValueError where a chunk is missing or cut; those at an array's end are stored in full size, too."""
+    chunk = leaf.storage.chunk_shape
+    count = math.prod(-(-length // part) for length, part in zip(leaf.shape, chunk, strict=True))
+    sizes = [entry.stat().st_size for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    if len(sizes) != count or set(sizes) != {math.prod(chunk) * np.dtype(leaf.dtype).itemsize}:
+        raise ValueError(f"{folder} is incomplete")
 
 
 def open_leaf(folder: Path, path: tuple[str, ...]) -> ts.TensorStore:
