@@ -38,7 +38,7 @@ def run(networks: Sequence[str] = NETWORKS, full_width: bool = False, say: Calla
 def printed(row: Row) -> str:
     """The line of one row."""
     verdict = row.note if row.passed else f"FAILS {row.note}"
-    numbers = (f"{row.error:.1e}", f"{row.tolerance:.0e}")
+    numbers = (f"{row.error:.1e}", f"{row.tolerance:.1e}")
     return LINE.format(row.network, row.array, row.peer, *numbers, verdict).rstrip()
 
 
