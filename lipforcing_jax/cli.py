@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lipforcing_jax import __version__
-from lipforcing_jax.cli_weights import add_convert
+from lipforcing_jax.cli_weights import add_convert, add_download
 from lipforcing_jax.errors import UserError
 
 
@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     commands.add_parser("info", help="versions, devices, presets, where weights are").set_defaults(run=_info)
     add_convert(commands)
+    add_download(commands)
     _add_train(commands)
     _add_eval(commands)
     _add_parity(commands)

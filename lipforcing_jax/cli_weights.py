@@ -49,8 +49,50 @@ def _convert(options) -> None:
             summary = convert(inputs, options.out, bar)
     finally:
         bar.close()
+    _tell(options.out, summary)
+
+
+def add_download(commands) -> None:
+    """Declares `lipforcing download`."""
+    parser = commands.add_parser("download", help="get a preset's public files and convert them")
+    parser.add_argument("--preset", required=True, help="14b; the only student that is published")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the converted weights")
+    parser.add_argument("--cache", type=Path, metavar="DIR",
+                        help="the published files; may be filled by hand (default: OUT-files)")  # fmt: skip
+    parser.add_argument("--no-convert", action="store_true", help="get the files and no more")
+    parser.set_defaults(run=_download)
+
+
+def _download(options) -> None:
+    from lipforcing_jax.weights import hub
+    from lipforcing_jax.weights.convert import convert
+    from lipforcing_jax.weights.networks import find
+
+    files = hub.published(find(options.preset).name)
+    folder = options.cache or options.out.with_name(f"{options.out.name}-files")
+    try:
+        absent = hub.download(files, folder, notice=lambda line: print(line, flush=True))
+    except hub.UnreachableError:
+        print(hub.instructions(files, folder, options.out), flush=True)
+        raise
+    for file in absent:
+        print(f"left out: {file.path} ({file.size}) is not on the model hub; get it from {file.origin}")
+    given = hub.inputs(folder)
+    if options.no_convert:
+        print(f"to convert: {hub.command(given, options.out)}")
+        return
+    bar = ByteBar(options.out.name)
+    try:
+        summary = convert(given, options.out, bar)
+    finally:
+        bar.close()
+    _tell(options.out, summary)
+
+
+def _tell(out: Path, summary) -> None:
+    """The closing line."""
     print(
-        f"{options.out}: {', '.join(summary.parts)} (preset {summary.manifest.preset}) in {summary.seconds:.1f} s "
+        f"{out}: {', '.join(summary.parts)} (preset {summary.manifest.preset}) in {summary.seconds:.1f} s "
         f"({summary.bytes / 1e9 / summary.seconds:.2f} GB/s), peak memory {peak_memory() / 1e9:.2f} GB"
     )
 
