@@ -38,6 +38,12 @@ def wave():
 
 
 FRAMES = 75
+span_of = jax.jit(encode_span, static_argnames=("span", "context"))
+
+
+@pytest.fixture(scope="module")
+def whole(model, wave):
+    return jax.jit(encode, static_argnums=2)(model, wave, FRAMES)
 
 
 def test_the_first_layer_is_told_the_whole_files_statistics(model, wave):
@@ -48,9 +54,8 @@ def test_the_first_layer_is_told_the_whole_files_statistics(model, wave):
 
 
 @pytest.mark.parametrize("start", [0, 13, 50])
-def test_with_context_over_the_whole_file_a_span_is_exact(model, wave, start):
-    whole = encode(model, wave, FRAMES)
-    part = encode_span(model, prepare(model, wave, FRAMES), jnp.asarray(start), 25, FRAMES)
+def test_with_context_over_the_whole_file_a_span_is_exact(model, wave, whole, start):
+    part = span_of(model, prepare(model, wave, FRAMES), jnp.asarray(start), 25, FRAMES)
     np.testing.assert_allclose(part, whole[start : start + 25], atol=2e-5)
 
 
@@ -65,10 +70,10 @@ def test_rows_of_a_span_are_those_of_the_whole_file(model, wave):
         np.testing.assert_allclose(part, rows[start : start + 10], atol=2e-6)
 
 
-def test_more_context_brings_a_span_nearer_to_the_whole_file(model, wave):
-    whole, sound = encode(model, wave, FRAMES), prepare(model, wave, FRAMES)
+def test_more_context_brings_a_span_nearer_to_the_whole_file(model, wave, whole):
+    sound = prepare(model, wave, FRAMES)
     errors = [
-        float(np.abs(encode_span(model, sound, jnp.asarray(30), 10, context) - whole[30:40]).mean())
+        float(np.abs(span_of(model, sound, jnp.asarray(30), 10, context) - whole[30:40]).mean())
         for context in (1, 8, 28)
     ]
     assert errors[0] > errors[1] > errors[2] > 0
