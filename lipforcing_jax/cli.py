@@ -84,6 +84,8 @@ def _add_sync(commands) -> None:
     parser.add_argument("--face", type=_number(int, 0), default=0, metavar="INDEX",
                         help="which face, largest first (default: 0)")  # fmt: skip
     parser.add_argument("--detector", choices=("mtcnn", "insightface"), default="mtcnn", help="face detector")
+    parser.add_argument("--decoder", choices=("taehv", "wan"),
+                        help="what draws a converted preset's pictures (default: taehv if converted)")  # fmt: skip
     parser.add_argument("--full-face", action="store_true", help="paste the whole face, not only the mouth region")
     parser.add_argument("--reference-length", action="store_true",
                         help="whole chunks only, as the reference: up to 11 frames shorter than the sound")  # fmt: skip
@@ -191,14 +193,14 @@ def _make(options, video: Path, audio: Path, out: Path, **settings):
     _keep_compiled_programs()
     from lipforcing_jax.pipeline import LipSyncer, Options
 
-    syncer = LipSyncer.from_preset(options.preset, options.weights)
+    syncer = LipSyncer.from_preset(options.preset, options.weights, getattr(options, "decoder", None))
     chosen = Options(
         seed=options.seed, face=getattr(options, "face", 0), full_face=getattr(options, "full_face", False),
         reference_length=getattr(options, "reference_length", False), detector=getattr(options, "detector", "mtcnn"),
     )  # fmt: skip
     bar = _Bar(out.name)
     try:
-        result = syncer.sync(video, audio, out, chosen, weights=options.weights, progress=bar, **settings)
+        result = syncer.sync(video, audio, out, chosen, progress=bar, **settings)
     finally:
         bar.close()
     _warn(result.warnings)

@@ -18,7 +18,6 @@ from lipforcing_jax.media.video import read_video
 from lipforcing_jax.media.video_writer import VideoWriter, check_output
 from lipforcing_jax.options import FPS, SAMPLE_RATE, Options
 from lipforcing_jax.report import Timings, versions
-from lipforcing_jax.weights import networks as weight_files
 from lipforcing_jax.weights.store import sha256
 
 STRIP_HEIGHT = 72
@@ -52,7 +51,6 @@ def sync(
     crf: float = 18,
     save_aligned: bool = False,
     save_comparison: bool = False,
-    weights: Path | None = None,
     progress=None,
 ) -> SyncResult:
     """Makes `video` speak `audio`.
@@ -110,7 +108,7 @@ def sync(
         "frames": total, "chunks": -(-(total + 3) // 12), "seconds": seconds, "fps": total / seconds,
         "time_to_first_frame": timings.first, "compile_seconds": compile_seconds, "stages": timings.seconds,
         "bridged": counts["bridged"], "passed_through": counts["missing"], "preset": syncer.preset.name,
-        "seed": options.seed, "weights_sha256": sha256(weight_files.files(syncer.preset, weights)),
+        "seed": options.seed, "weights_sha256": sha256(syncer.weights) if syncer.weights else None,
         "backend": jax.default_backend(), "versions": versions(), "warnings": warnings,
     }  # fmt: skip
     frames = np.stack(kept) if kept else None

@@ -6,7 +6,7 @@ cropping; the networks' step, one chunk at a time; pasting and encoding. Memory 
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from jaxtyping import Float32, UInt8
 
 from lipforcing_jax import clips
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.listening import Listener, listener_for
 from lipforcing_jax.media import alignment, compositing, tracking
 from lipforcing_jax.media.faces import FaceDetector, create_detector
 from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask
@@ -57,8 +58,17 @@ class FrameBatch:
 class LipSyncer:
     """A preset's networks, compiled once and used for any number of clips."""
 
-    def __init__(self, preset: Preset, networks: stream.Networks, detector: FaceDetector | None = None):
-        self.preset, self.networks, self.detector = preset, networks, detector
+    def __init__(
+        self,
+        preset: Preset,
+        networks: stream.Networks,
+        listener: Listener,
+        detector: FaceDetector | None = None,
+        weights: Sequence[Path] = (),
+    ):
+        """`weights` are the files that the networks came from; a run's record names them by their hash."""
+        self.preset, self.networks, self.listener, self.detector = preset, networks, listener, detector
+        self.weights = list(weights)
         size, cells = preset.face_size, preset.latent_size
         self.masks = stream.Masks(
             jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
@@ -68,14 +78,20 @@ class LipSyncer:
         self.compile_seconds: float | None = None
 
     @classmethod
-    def from_preset(cls, name: str = "nano", weights: str | Path | None = None) -> "LipSyncer":
+    def from_preset(
+        cls, name: str = "nano", weights: str | Path | None = None, decoder: str | None = None
+    ) -> "LipSyncer":
         """The preset called `name` with its bundled weights, or with those in the folder `weights`.
 
+        Args:
+          decoder: "taehv" or "wan", what draws the pictures of a converted preset; None takes the first that is there.
+
         Raises:
-          UserError: unknown preset; weights missing, damaged or of another size.
+          UserError: unknown preset or decoder; weights missing, damaged or of another size.
         """
-        preset = weight_files.find(name)
-        return cls(preset, weight_files.load(preset, None if weights is None else Path(weights)))
+        loaded = weight_files.load(weight_files.find(name), None if weights is None else Path(weights), decoder)
+        listener = listener_for(loaded.preset, loaded.wav2vec2)
+        return cls(loaded.preset, loaded.networks, listener, weights=loaded.files)
 
     def warm_up(self) -> float:
         """Compiles the step (or loads it from the cache) and returns the seconds it took; 0 when done before."""
@@ -83,8 +99,7 @@ class LipSyncer:
             return 0.0
         begin = time.perf_counter()
         size, per = self.preset.face_size, stream.frames_per_chunk(self.preset)
-        silence = np.zeros((1, sum(stream.audio_window(self.preset))), np.float32)
-        blank = stream.Chunk(np.zeros((1, per, size, size, 3), np.uint8), silence)
+        blank = stream.Chunk(np.zeros((1, per, size, size, 3), np.uint8), self.listener.blank())
         self._run(stream.start(self.networks, self.preset), blank, jax.random.key(0))
         self.compile_seconds = time.perf_counter() - begin
         return self.compile_seconds
@@ -125,7 +140,8 @@ class LipSyncer:
         cut = self.plan(len(audio), options)
         detector = self.detector or create_detector(options.detector)
         aligned = self._align(itertools.islice(iter(frames), cut.frames), detector, options, timings)
-        generated = self._generate(prefetch(aligned, 2), audio, options, timings)
+        heard = self.listener.chunks(np.asarray(audio, np.float32), cut)
+        generated = self._generate(prefetch(aligned, 2), heard, options, timings)
         for chunk, drawn in prefetch(generated, 2):
             yield self._paste(chunk, drawn, options, timings)
             timings.first_frame(chunk.ready)
@@ -158,24 +174,19 @@ class LipSyncer:
         if state.faces_seen == 0:
             raise UserError(_no_face(options, state))
 
-    def _generate(self, chunks, audio, options: Options, timings: Timings):
+    def _generate(self, chunks, heard: Iterator[np.ndarray], options: Options, timings: Timings):
         """Stage 2: the networks. Chunks before the first face pass by without starting the stream."""
         state, key = None, jax.random.key(options.seed)
-        before, own, after = stream.audio_window(self.preset)
-        lead = LEAD * SAMPLE_RATE // FPS
-        sound = np.pad(np.asarray(audio, np.float32), (before + lead, own + after))
         for chunk in chunks:
             chunk.ready = time.perf_counter()
+            with timings.stage("hear"):
+                sound = next(heard)
             if state is None and not chunk.has_face:
                 yield chunk, None
                 continue
             with timings.stage("networks"):
                 state = stream.start(self.networks, self.preset) if state is None else state
-                first = chunk.index * own
-                window = sound[first : first + before + own + after]
-                window = np.pad(window, (0, before + own + after - len(window)))
-                given = stream.Chunk(chunk.crops[None], window[None])
-                state, drawn = self._run(state, given, key)
+                state, drawn = self._run(state, stream.Chunk(chunk.crops[None], sound), key)
             yield chunk, drawn
 
     def _paste(self, chunk: AlignedChunk, drawn, options: Options, timings: Timings) -> FrameBatch:

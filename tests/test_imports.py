@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "lipforcing_jax"
 LEVELS = [
     {"models", "flow", "options", "parallel"},
-    {"distill", "sampling", "media", "data", "weights", "report"},
+    {"distill", "sampling", "media", "data", "weights", "report", "listening"},
     {"pipeline", "clips", "training", "evaluation", "parity"},
     {"cli", "cli_weights", "__main__"},
 ]

@@ -49,7 +49,7 @@ def test_a_shorter_clip_is_the_beginning_of_a_longer_one(syncer, clip):
 
 def test_nothing_recompiles_during_a_clip(syncer, clip):
     """Counted on a function of its own: programs of one function are shared by all that compile it."""
-    fresh = LipSyncer(syncer.preset, syncer.networks)
+    fresh = LipSyncer(syncer.preset, syncer.networks, syncer.listener)
     fresh._step = jax.jit(lambda *given: stream.step(*given), static_argnums=1)
     fresh.warm_up()
     assert fresh._step._cache_size() == 1

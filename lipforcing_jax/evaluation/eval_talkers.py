@@ -19,6 +19,7 @@ from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.data.speech_samples import sample_utterance
 from lipforcing_jax.data.talkers import render_clip
 from lipforcing_jax.evaluation import opening
+from lipforcing_jax.listening import Listener, listener_for
 from lipforcing_jax.media.comparison import contact_sheet, difference_frame
 from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask, soft_mask
 from lipforcing_jax.models.presets import Preset
@@ -63,28 +64,24 @@ def silent_mouth() -> np.ndarray:
     return mouth_track((Phone("pau", 0.0, 2.0),), 50, 25, MouthStyle())[25]
 
 
-def chunks_of(preset: Preset, frames: np.ndarray, audio: np.ndarray) -> stream.Chunk:
-    """A clip as stacked chunks: the lead-in, padding by the last frame, and each chunk's sound with surroundings."""
+def chunks_of(preset: Preset, listener: Listener, frames: np.ndarray, audio: np.ndarray) -> stream.Chunk:
+    """A clip as stacked chunks: the lead-in, padding by the last frame, and what each chunk hears."""
     cut = plan(len(frames), preset.window.chunk)
     per = stream.frames_per_chunk(preset)
     padded = np.concatenate([np.repeat(frames[:1], LEAD, 0), frames])
     padded = np.concatenate([padded, np.repeat(padded[-1:], cut.chunks * per - len(padded), 0)])
-    before, own, after = stream.audio_window(preset)
-    lead = LEAD * own // per
-    sound = np.pad(audio, (before + lead, cut.chunks * own + after))
-    windows = np.stack([sound[k * own : k * own + before + own + after] for k in range(cut.chunks)])
-    return stream.Chunk(
-        jnp.asarray(padded.reshape(cut.chunks, 1, per, *frames.shape[1:])), jnp.asarray(windows[:, None], jnp.float32)
-    )
+    heard = np.stack(list(listener.chunks(np.asarray(audio, np.float32), cut)))
+    return stream.Chunk(jnp.asarray(padded.reshape(cut.chunks, 1, per, *frames.shape[1:])), jnp.asarray(heard))
 
 
 class Driver:
     """Runs a preset's student on aligned clips and pastes its mouth onto the source."""
 
     def __init__(self, preset: Preset, folder: Path | None, seed: int):
-        self.preset, self.key = preset, jax.random.key(seed)
-        self.networks = weight_files.load(preset, folder)
-        size, cells = preset.face_size, preset.latent_size
+        loaded = weight_files.load(preset, folder)
+        self.preset, self.networks, self.key = loaded.preset, loaded.networks, jax.random.key(seed)
+        self.listener = listener_for(loaded.preset, loaded.wav2vec2)
+        size, cells = self.preset.face_size, self.preset.latent_size
         self.masks = stream.Masks(
             jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
         )
@@ -95,7 +92,7 @@ class Driver:
     def __call__(self, source: np.ndarray, audio: np.ndarray) -> np.ndarray:
         """Aligned frames uint8 of `source` speaking `audio`."""
         state = stream.start(self.networks, self.preset)
-        chunks = chunks_of(self.preset, source, audio)
+        chunks = chunks_of(self.preset, self.listener, source, audio)
         _, frames = self.run(self.networks, self.preset, self.masks, self.text, state, chunks, self.key)
         drawn = np.asarray(frames).reshape(-1, *source.shape[1:])[LEAD : LEAD + len(source)]
         return np.round(source * self.soft + 255 * drawn * (1 - self.soft)).astype(np.uint8)

@@ -1,8 +1,11 @@
-"""The networks of a preset from a folder of weights; nano's come with the package."""
+"""The networks of a preset: nano's from the package or a folder of safetensors, the others' from a converted folder."""
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -11,11 +14,28 @@ from lipforcing_jax.models.audio import LogMelEncoder
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import PRESETS, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
-from lipforcing_jax.sampling.codec import TinyCodec
+from lipforcing_jax.models.wan_vae import WanVAE
+from lipforcing_jax.models.wav2vec2 import Wav2Vec2
+from lipforcing_jax.sampling.codec import Codec, PairedCodec, TinyCodec, WanCodec
 from lipforcing_jax.sampling.stream import Networks
-from lipforcing_jax.weights import store
+from lipforcing_jax.weights import converted, store
 
 FILES = {"dit": "student.safetensors", "vae": "tiny_vae.safetensors", "ear": "audio.safetensors"}
+DECODERS = ("taehv", "wan")
+FITS = {"student": "dit", "vae": "wan_vae", "taehv": "tiny_vae", "wav2vec2": "audio"}
+"""Field of `Preset` that each part of a converted folder fills."""
+
+
+class Loaded(NamedTuple):
+    """A preset as its weights have it.
+
+    `wav2vec2` hears the sound where the stream does not; the hash of `files` names the weights.
+    """
+
+    preset: Preset
+    networks: Networks
+    wav2vec2: Wav2Vec2 | None
+    files: list[Path]
 
 
 def bundled_folder(preset: Preset) -> Path:
@@ -35,7 +55,7 @@ def find(name: str) -> Preset:
 
 
 def makers(preset: Preset) -> dict[str, object]:
-    """How each network of a preset is declared, by the name of its file in `FILES`."""
+    """How each network of nano is declared, by the name of its file in `FILES`."""
     return {
         "dit": lambda: DiT(preset.dit, rngs=nnx.Rngs(0)),
         "vae": lambda: TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(0)),
@@ -48,24 +68,83 @@ def assemble(preset: Preset, dit: DiT, vae: TinyVAE, ear: LogMelEncoder) -> Netw
     return Networks(dit, TinyCodec(vae), ear, jnp.zeros((1, preset.dit.text_len, preset.dit.text_dim)))
 
 
-def load(preset: Preset, folder: Path | None = None) -> Networks:
+def load(preset: Preset, folder: Path | None = None, decoder: str | None = None) -> Loaded:
     """Networks of `preset` from `folder`, or from the package.
 
+    Args:
+      decoder: what draws a converted preset's pictures, one of `DECODERS`; None takes the first that is there.
+
     Raises:
-      UserError: the preset has no bundled weights and no folder is given, or files are missing or damaged.
+      UserError: the preset has no bundled weights and no folder is given; parts are missing, damaged or of another
+        size; the decoder is unknown or not for this preset.
     """
-    if folder is None and preset.audio is None:
-        raise UserError(
-            f"The preset {preset.name} has no bundled weights; give a folder with converted ones by --weights."
-        )
-    if preset.audio is None:
-        raise UserError(f"The preset {preset.name} can't run yet: its audio and text encoders are not in this version.")
+    if decoder is not None and decoder not in DECODERS:
+        raise UserError(f"Unknown decoder {decoder!r}; there are {' and '.join(DECODERS)}.")
+    if not preset.hears_samples:
+        return load_converted(preset, folder, decoder)
+    if decoder is not None:
+        raise UserError(f"The preset {preset.name} has one decoder of its own; leave --decoder away.")
     folder = bundled_folder(preset) if folder is None else folder
     parts = {part: store.load_module(folder / FILES[part], make) for part, make in makers(preset).items()}
-    return assemble(preset, **parts)
+    return Loaded(preset, assemble(preset, **parts), None, [folder / name for name in FILES.values()])
 
 
-def files(preset: Preset, folder: Path | None = None) -> list[Path]:
-    """The weight files that `load` reads."""
-    folder = bundled_folder(preset) if folder is None else folder
-    return [folder / name for name in FILES.values()]
+def load_converted(preset: Preset, folder: Path | None, decoder: str | None) -> Loaded:
+    """The same from a folder that `lipforcing convert` made. The sizes are those of the folder."""
+    if folder is None:
+        raise UserError(
+            f"The preset {preset.name} has no bundled weights; give a folder with converted ones by --weights "
+            "(see lipforcing convert)."
+        )
+    manifest = converted.read_manifest(folder)
+    if manifest.preset not in (preset.name, "custom"):
+        raise UserError(f"The weights in {folder} are those of {manifest.preset}; choose --preset {manifest.preset}.")
+    decoder = decoder or next((name for name in DECODERS if _part(name) in manifest.parts), DECODERS[0])
+    needed = dict.fromkeys(("student", "vae", _part(decoder), "wav2vec2", "text"))
+    missing = [part for part in needed if part not in manifest.parts]
+    if missing:
+        raise UserError(
+            f"The folder {folder} lacks {' and '.join(missing)}; add what is missing by lipforcing convert, whose "
+            "options are named alike."
+        )
+    sizes = {FITS[part]: converted.config_of(manifest, part) for part in needed if part in FITS}
+    preset = _with_sizes(preset, sizes, folder)
+    dtype = compute_dtype()
+    make = {
+        "student": lambda: DiT(preset.dit, dtype=dtype, rngs=nnx.Rngs(0)),
+        "vae": lambda: WanVAE(preset.wan_vae, dtype=dtype, rngs=nnx.Rngs(0)),
+        "taehv": lambda: TinyVAE(preset.tiny_vae, dtype=dtype, rngs=nnx.Rngs(0)),
+        "wav2vec2": lambda: Wav2Vec2(preset.audio, rngs=nnx.Rngs(0)),
+    }
+    parts = {part: converted.load_part(folder, part, make[part]) for part in needed if part in make}
+    codec: Codec = WanCodec(parts["vae"])
+    if decoder == "taehv":
+        codec = PairedCodec(codec, TinyCodec(parts["taehv"]))
+    text = jnp.asarray(converted.load_text(folder))
+    # The manifest holds the hashes of all files that the parts were converted from.
+    files = [folder / converted.MANIFEST]
+    return Loaded(preset, Networks(parts["student"], codec, None, text), parts["wav2vec2"], files)
+
+
+def compute_dtype() -> jnp.dtype:
+    """bfloat16 on accelerators, as the reference; float32 on CPUs, which have no fast bfloat16."""
+    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+
+
+def _part(decoder: str) -> str:
+    """The part of a converted folder that holds a decoder."""
+    return "vae" if decoder == "wan" else decoder
+
+
+def _with_sizes(preset: Preset, sizes: dict, folder: Path) -> Preset:
+    """The preset at the sizes of the folder's networks, which must fit each other."""
+    preset = replace(preset, **sizes)
+    if preset.dit.audio_dim != preset.audio.features:
+        raise UserError(
+            f"The weights in {folder} do not belong together: the student hears {preset.dit.audio_dim} numbers a "
+            f"frame, wav2vec2 gives {preset.audio.features}."
+        )
+    channels = {preset.dit.latent_channels, preset.wan_vae.latent_channels, preset.tiny_vae.latent_channels}
+    if len(channels) > 1:
+        raise UserError(f"The weights in {folder} do not belong together: their latents have {channels} channels.")
+    return preset

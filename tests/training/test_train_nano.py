@@ -35,7 +35,7 @@ def test_every_stage_leaves_its_weights_and_its_record(workdir):
 
 def test_the_weights_are_trained(workdir):
     """The head of the student begins at zero; two updates move it."""
-    student = networks.load(presets.by_name("nano"), workdir).dit
+    student = networks.load(presets.by_name("nano"), workdir).networks.dit
     assert 0 < float(np.abs(student.head.kernel[...]).max()) < 0.1
 
 
