@@ -4,13 +4,14 @@
 linear layer over (row, column, channel) patches; blocks and audio projections are stacked on a leading axis.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from flax import nnx
 
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import DiTConfig
+from lipforcing_jax.weights.abstract import abstract_parameters
 
 RENAMED = {
     "text_in": "text_embedding.0",
@@ -55,10 +56,9 @@ def to_reference(path: tuple[str, ...], value: np.ndarray, cfg: DiTConfig) -> np
     return value[None] if path[-1] in ("modulation", "head_modulation") else value
 
 
-def abstract_state(cfg: DiTConfig) -> dict[tuple[str, ...], object]:
-    """Flat map from our parameter paths to shapes, without allocating anything."""
-    model = nnx.eval_shape(lambda: DiT(cfg, rngs=nnx.Rngs(0)))
-    return dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+def abstract_state(cfg: DiTConfig) -> Mapping[tuple[str, ...], nnx.Param]:
+    """Flat map from our parameter paths to shapes."""
+    return abstract_parameters(DiT, cfg)
 
 
 def manifest(cfg: DiTConfig) -> dict[str, tuple[int, ...]]:

@@ -16,6 +16,7 @@ from flax import nnx
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.models.presets import DiTConfig, Wav2Vec2Config
 from lipforcing_jax.weights import converted, dit_names, parts, piecewise, safetensors_file, torch_writer
+from lipforcing_jax.weights.abstract import abstract_parameters
 from lipforcing_jax.weights.convert import Progress, Summary
 from lipforcing_jax.weights.staging import check_space, publish, staging
 
@@ -86,10 +87,9 @@ def stacked_tensors(path: Path, config: DiTConfig) -> tuple[Shapes, Get]:
 
 def whole_tensors(path: Path, network: parts.Network, config) -> tuple[Shapes, Get]:
     """A smaller network's, all in memory."""
-    state = nnx.state(nnx.eval_shape(lambda: network.module(config, rngs=nnx.Rngs(0))))
     read = {
         leaf: abstract.replace(piecewise.open_leaf(path, tuple(map(str, leaf))).read().result())
-        for leaf, abstract in nnx.to_flat_state(state)
+        for leaf, abstract in abstract_parameters(network.module, config).items()
     }
     return _existing(network.names.export(nnx.from_flat_state(read), config))
 

@@ -4,13 +4,14 @@ Each tower is a flat list there: convolution, norm, rectifier, and a pool after 
 (frame,) row, column] there and [row, column, in, out] here, where a face's frames are channels, the earliest first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from flax import nnx
 
 from lipforcing_jax.models.presets import SyncNetConfig
 from lipforcing_jax.models.syncnet import SyncNet
+from lipforcing_jax.weights.abstract import abstract_parameters
 
 PARTS = {"face": "netcnnlip", "sound": "netcnnaud", "face_head": "netfclip", "sound_head": "netfcaud"}
 CONVS = (0, 4, 8, 11, 14, 18)
@@ -48,10 +49,9 @@ def to_reference(path: tuple, value: np.ndarray, cfg: SyncNetConfig) -> np.ndarr
     return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
 
 
-def abstract_state(cfg: SyncNetConfig) -> dict[tuple, object]:
-    """Flat map from our parameter paths to shapes, without allocating anything."""
-    model = nnx.eval_shape(lambda: SyncNet(cfg, rngs=nnx.Rngs(0)))
-    return dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+def abstract_state(cfg: SyncNetConfig) -> Mapping[tuple, nnx.Param]:
+    """Flat map from our parameter paths to shapes."""
+    return abstract_parameters(SyncNet, cfg)
 
 
 def manifest(cfg: SyncNetConfig) -> dict[str, tuple[int, ...]]:

@@ -11,6 +11,7 @@ from flax import nnx
 
 from lipforcing_jax.models.presets import TinyVAEConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.weights.abstract import abstract_parameters
 
 CONVS_OF_BLOCK = {"conv1": "conv.0", "conv2": "conv.2", "conv3": "conv.4"}
 
@@ -56,10 +57,9 @@ def to_reference(value: np.ndarray) -> np.ndarray:
 def manifest(cfg: TinyVAEConfig) -> dict[str, tuple[int, ...]]:
     """Every reference key with its shape."""
     layers = layer_numbers(cfg)
-    abstract = nnx.eval_shape(lambda: TinyVAE(cfg, rngs=nnx.Rngs(0)))
     return {
         reference_name(path, layers): to_reference(np.broadcast_to(np.float32(0), leaf.shape)).shape
-        for path, leaf in nnx.to_flat_state(nnx.state(abstract, nnx.Param))
+        for path, leaf in abstract_parameters(TinyVAE, cfg).items()
     }
 
 
@@ -72,9 +72,8 @@ def from_reference(get: Callable[[str], np.ndarray], cfg: TinyVAEConfig, dtype=n
       ValueError: a tensor's shape is not the network's. `get` raises for a missing key.
     """
     layers = layer_numbers(cfg)
-    abstract = nnx.eval_shape(lambda: TinyVAE(cfg, rngs=nnx.Rngs(0)))
     flat = {}
-    for path, leaf in nnx.to_flat_state(nnx.state(abstract, nnx.Param)):
+    for path, leaf in abstract_parameters(TinyVAE, cfg).items():
         name = reference_name(path, layers)
         value = np.asarray(get(name), dtype)
         if value.ndim == 4:

@@ -4,13 +4,14 @@ Convolutions are [out, in, (frame,) row, column] there and [(frame,) row, column
 linear layers here; gains keep their axes of length one there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from flax import nnx
 
 from lipforcing_jax.models.presets import WanVAEConfig
 from lipforcing_jax.models.wan_vae import WanVAE
+from lipforcing_jax.weights.abstract import abstract_parameters
 
 RESIDUAL = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6"}
 RESAMPLE = {"space": "resample.1", "time": "time_conv"}
@@ -57,11 +58,11 @@ def to_reference(path: tuple, value: np.ndarray) -> np.ndarray:
     return np.moveaxis(value, (-1, -2), (0, 1)) if path[-1] == "kernel" else value
 
 
-def _abstract(cfg: WanVAEConfig) -> tuple[dict[tuple, object], dict[str, int]]:
+def _abstract(cfg: WanVAEConfig) -> tuple[Mapping[tuple, nnx.Param], dict[str, int]]:
     """Flat map from our paths to shapes, and the number of layers of both halves."""
-    model = nnx.eval_shape(lambda: WanVAE(cfg, rngs=nnx.Rngs(0)))
-    counts = {half: len(getattr(model, half).layers) for half in ("encoder", "decoder")}
-    return dict(nnx.to_flat_state(nnx.state(model, nnx.Param))), counts
+    leaves = abstract_parameters(WanVAE, cfg)
+    numbers = {half: {p[2] for p in leaves if p[:2] == (half, "layers")} for half in ("encoder", "decoder")}
+    return leaves, {half: len(found) for half, found in numbers.items()}
 
 
 def manifest(cfg: WanVAEConfig) -> dict[str, tuple[int, ...]]:

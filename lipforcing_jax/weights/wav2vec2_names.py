@@ -4,13 +4,14 @@ Names may begin with `wav2vec2.`, and the positional convolution's two tensors h
 for transcription and the mask embedding of pre-training belong to no part of this network and are passed over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from flax import nnx
 
 from lipforcing_jax.models.presets import Wav2Vec2Config
 from lipforcing_jax.models.wav2vec2 import Wav2Vec2
+from lipforcing_jax.weights.abstract import abstract_parameters
 
 IGNORED = ("masked_spec_embed", "lm_head.", "quantizer.", "project_q.", "project_hid.")
 SPELLINGS = {
@@ -67,10 +68,9 @@ def to_reference(path: tuple, value: np.ndarray) -> np.ndarray:
     return value.T if path[-1] in ("kernel", "weight_v") else value
 
 
-def abstract_state(cfg: Wav2Vec2Config) -> dict[tuple, object]:
-    """Flat map from our parameter paths to shapes, without allocating anything."""
-    model = nnx.eval_shape(lambda: Wav2Vec2(cfg, rngs=nnx.Rngs(0)))
-    return dict(nnx.to_flat_state(nnx.state(model, nnx.Param)))
+def abstract_state(cfg: Wav2Vec2Config) -> Mapping[tuple, nnx.Param]:
+    """Flat map from our parameter paths to shapes."""
+    return abstract_parameters(Wav2Vec2, cfg)
 
 
 def manifest(cfg: Wav2Vec2Config) -> dict[str, tuple[int, ...]]:
