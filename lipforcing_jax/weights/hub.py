@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from os import SEEK_END
 from pathlib import Path
 
 from lipforcing_jax.errors import UserError
@@ -92,6 +93,8 @@ CONVERTED = {
 }  # fmt: skip
 """What `convert` is given for each part."""
 
+UNFINISHED = ".incomplete"
+
 Fetch = Callable[[Published, Path], None]
 """Puts a file at its place in a folder; a second call goes on where an interrupted one has stopped."""
 Notice = Callable[[str], None]
@@ -125,30 +128,50 @@ def missing(files: Iterable[Published], folder: Path) -> list[Published]:
 
 
 def from_hub(file: Published, folder: Path) -> None:
-    """Fetches one file of the model hub, or the rest of it.
+    """Fetches one file of the model hub, or what is missing of it, under another name until it is whole.
+
+    The library's usual call drops what it has when the process ends, which is dear at 28 GB; the one here goes on.
 
     Raises:
-      UnreachableError: there is no connection, or the hub refuses.
+      UnreachableError: there is no connection, or the hub refuses. What has come stays.
       UserError: the disk is full or can't be written to.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.utils import disable_progress_bars, logging
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers, disable_progress_bars, logging
 
     logging.set_verbosity_error()  # It would tell of every attempt.
     if not sys.stderr.isatty():
         disable_progress_bars()
+    target = folder / file.path
+    partial = target.with_name(target.name + UNFINISHED)
     try:
-        hf_hub_download(file.origin, file.name, revision=file.revision, local_dir=folder / file.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("ab") as content:
+            if content.tell() > file.bytes:
+                content.truncate(0)
+        with partial.open("r+b") as content:
+            have = content.seek(0, SEEK_END)
+            http_get(
+                hf_hub_url(file.origin, file.name, revision=file.revision), content, resume_size=have,
+                headers=build_hf_headers(token=False), expected_size=file.bytes, displayed_filename=file.name,
+            )  # fmt: skip
+        partial.replace(target)
     except Exception as error:  # The library lets those of the libraries below it through.
-        if is_full(error):
-            raise UserError(f"The disk of {folder} is full; free some space and run again.") from error
-        if isinstance(error, PermissionError):
-            raise UserError(f"The folder {folder} can't be written to; choose another one.") from error
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0].split(". ")[0].rstrip(".")
-        raise UnreachableError(
-            f"The model hub did not give {file.name} of {file.origin} ({reason}); run again when it can be reached, or "
-            f"fill {folder} by hand."
-        ) from error
+        raise _explained(error, file, folder) from error
+
+
+def _explained(error: Exception, file: Published, folder: Path) -> UserError:
+    """Why a file could not be fetched, in one sentence."""
+    if is_full(error):
+        return UserError(f"The disk of {folder} is full; free some space and run again.")
+    if isinstance(error, FileExistsError | NotADirectoryError | PermissionError):
+        return UserError(f"The folder {folder} can't be written to ({error.strerror}); choose another one.")
+    reason = (str(error) or type(error).__name__).strip().splitlines()[0].split(". ")[0].rstrip(".")
+    return UnreachableError(
+        f"The model hub did not give {file.name} of {file.origin} ({reason}); run again when it can be reached, or "
+        f"fill {folder} by hand."
+    )
 
 
 def download(

@@ -1,6 +1,7 @@
 """`lipforcing download`: what is fetched, checked, refused, and what a folder filled by hand needs."""
 
 import hashlib
+import inspect
 import sys
 import types
 from dataclasses import replace
@@ -134,30 +135,84 @@ def test_a_disk_without_room_is_seen_before_anything_is_fetched(tmp_path):
 # -- the library -------------------------------------------------------------------------------------------------------
 
 
+class Library:
+    """A stand-in for the hub's library: remembers what it was asked for and sends at most `most` bytes."""
+
+    def __init__(self):
+        self.calls: list[dict] = []
+        self.error: BaseException | None = None
+        self.most = 10**9
+
+    def http_get(self, url, content, *, resume_size, headers, expected_size, displayed_filename):
+        self.calls.append({"url": url, "from": resume_size, "size": expected_size, "headers": headers})
+        name = url.split("@abc/")[-1]
+        content.write(CONTENT.get(name, b"")[resume_size : resume_size + self.most])
+        if self.error:
+            raise self.error
+
+
 @pytest.fixture
 def library(monkeypatch):
-    """A stand-in for the hub's library; records the calls and does what `library.action` does."""
-    fake = types.ModuleType("huggingface_hub")
-    fake.utils = types.ModuleType("huggingface_hub.utils")
-    fake.utils.disable_progress_bars = lambda: None
-    fake.utils.logging = types.SimpleNamespace(set_verbosity_error=lambda: None)
-    fake.calls, fake.action = [], lambda: None
-
-    def hf_hub_download(*arguments, **options):
-        fake.calls.append((arguments, options))
-        fake.action()
-
-    fake.hf_hub_download = hf_hub_download
-    monkeypatch.setitem(sys.modules, "huggingface_hub", fake)
-    monkeypatch.setitem(sys.modules, "huggingface_hub.utils", fake.utils)
+    fake = Library()
+    package, utils, inside = (
+        types.ModuleType(f"huggingface_hub{name}") for name in ("", ".utils", ".file_download")
+    )  # fmt: skip
+    package.hf_hub_url = lambda repo, name, *, revision: f"hub:{repo}@{revision}/{name}"
+    utils.disable_progress_bars = lambda: None
+    utils.build_hf_headers = lambda *, token: {"token": token}
+    utils.logging = types.SimpleNamespace(set_verbosity_error=lambda: None)
+    inside.http_get = fake.http_get
+    for module in (package, utils, inside):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     return fake
 
 
-def test_the_library_is_asked_for_one_commit_and_the_right_folder(library, tmp_path):
+def test_the_library_has_what_is_used():
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers, disable_progress_bars, logging
+
+    assert "somebody/model" in hf_hub_url("somebody/model", "a/b.pth", revision="abc")
+    taken = inspect.signature(http_get).parameters
+    assert {"resume_size", "headers", "expected_size", "displayed_filename"} <= taken.keys()
+    assert "authorization" not in {name.lower() for name in build_hf_headers(token=False)}
+    assert callable(disable_progress_bars) and callable(logging.set_verbosity_error)
+
+
+def test_one_commit_of_a_file_is_asked_for_and_put_into_its_folder(library, tmp_path):
     hub.from_hub(FILES[1], tmp_path)
-    assert library.calls == [
-        (("somebody/model", "config.json"), {"revision": "abc", "local_dir": tmp_path / "ear"})
-    ]  # fmt: skip
+    assert library.calls == [{"url": "hub:somebody/model@abc/config.json", "from": 0, "size": 2,
+                              "headers": {"token": False}}]  # fmt: skip
+    assert (tmp_path / "ear" / "config.json").read_bytes() == b"{}"
+    assert [p.name for p in (tmp_path / "ear").iterdir()] == ["config.json"]
+
+
+def test_what_has_come_is_not_asked_for_again(library, tmp_path):
+    library.most, library.error = 400, ConnectionError("the line is down")
+    for _ in range(2):
+        with pytest.raises(hub.UnreachableError):
+            hub.from_hub(FILES[0], tmp_path)
+        assert not (tmp_path / "student.pth").exists()
+    library.most, library.error = 10**9, None
+    hub.from_hub(FILES[0], tmp_path)
+    assert [call["from"] for call in library.calls] == [0, 400, 800]
+    assert (tmp_path / "student.pth").read_bytes() == CONTENT["student.pth"]
+    assert [p.name for p in tmp_path.iterdir()] == ["student.pth"]
+
+
+def test_a_stopped_download_goes_on_too(library, tmp_path):
+    library.most, library.error = 300, KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        hub.from_hub(FILES[0], tmp_path)
+    library.most, library.error = 10**9, None
+    hub.from_hub(FILES[0], tmp_path)
+    assert library.calls[1]["from"] == 300
+
+
+def test_a_part_that_is_longer_than_the_file_is_dropped(library, tmp_path):
+    (tmp_path / "student.pth.incomplete").write_bytes(b"x" * 1001)
+    hub.from_hub(FILES[0], tmp_path)
+    assert (tmp_path / "student.pth").read_bytes() == CONTENT["student.pth"]
 
 
 @pytest.mark.parametrize(("error", "kind", "named"), [
@@ -167,22 +222,10 @@ def test_the_library_is_asked_for_one_commit_and_the_right_folder(library, tmp_p
     (PermissionError(13, "Permission denied"), UserError, "can't be written to"),
 ])  # fmt: skip
 def test_whatever_the_library_raises_becomes_one_sentence(library, tmp_path, error, kind, named):
-    def fail():
-        raise error
-
-    library.action = fail
+    library.error = error
     with pytest.raises(kind, match=named) as refused:
         hub.from_hub(FILES[0], tmp_path)
     assert "\n" not in str(refused.value)
-
-
-def test_a_stop_by_the_user_is_not_an_error(library, tmp_path):
-    def stop():
-        raise KeyboardInterrupt
-
-    library.action = stop
-    with pytest.raises(KeyboardInterrupt):
-        hub.from_hub(FILES[0], tmp_path)
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -195,10 +238,7 @@ def run(capsys, *arguments):
 
 
 def test_offline_the_command_says_what_to_put_where(library, capsys, tmp_path):
-    def fail():
-        raise ConnectionError("offline")
-
-    library.action = fail
+    library.error = ConnectionError("offline")
     status, told, errors = run(capsys, "--preset", "14b", "--out", tmp_path / "w", "--cache", tmp_path / "files")
     assert status == 2 and len(errors) == 1 and "offline" in errors[0]
     for file in hub.published("14b"):
