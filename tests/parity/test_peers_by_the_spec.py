@@ -5,7 +5,8 @@ import importlib
 import jax
 import pytest
 
-pytest.importorskip("torch", reason="the parity extra is not installed")
+for library in ("torch", "python_speech_features"):
+    pytest.importorskip(library, reason="the parity extra is not installed")
 
 
 @pytest.mark.parametrize("network", ["syncnet", "taehv"])
