@@ -66,7 +66,10 @@ class LeafHandler(ocp.type_handlers.NumpyHandler):
         small = [pair for pair in pairs if pair[0].nbytes <= SMALL]
         # Waiting for the disk after each of hundreds of small arrays would take longer than the writing.
         for start in range(0, len(small), TOGETHER):
-            await asyncio.gather(*(self._write(*pair) for pair in small[start : start + TOGETHER]))
+            writing = (self._write(*pair) for pair in small[start : start + TOGETHER])
+            for result in await asyncio.gather(*writing, return_exceptions=True):
+                if isinstance(result, BaseException):
+                    raise result
         for leaf, info in pairs:
             if leaf.nbytes > SMALL:
                 await self._write(leaf, info)
@@ -76,13 +79,16 @@ class LeafHandler(ocp.type_handlers.NumpyHandler):
         """Each slice is fetched while the one before it is on its way to the disk."""
         await info.await_path_creation()
         store, last = await _create(Path(info.parent_dir) / info.name, leaf), None
-        for index in leaf.indices:
-            value = leaf.read(index)
-            writing = (store if index is None else store[index]).write(value)
+        try:
+            for index in leaf.indices:
+                value = leaf.read(index)
+                before, last = last, ((store if index is None else store[index]).write(value), value)
+                if before is not None:
+                    await self._finish(*before)
+        finally:
+            # After a fault the folder is deleted, into which nothing may still be on its way.
             if last is not None:
                 await self._finish(*last)
-            last = writing, value
-        await self._finish(*last)
 
     async def _finish(self, writing, value: np.ndarray) -> None:
         await writing
