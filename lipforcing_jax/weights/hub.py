@@ -143,10 +143,9 @@ def from_hub(file: Published, folder: Path) -> None:
     logging.set_verbosity_error()  # It would tell of every attempt.
     if not sys.stderr.isatty():
         disable_progress_bars()
-    target = folder / file.path
-    partial = target.with_name(target.name + UNFINISHED)
+    partial = _partial(file, folder)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("ab") as content:
             if content.tell() > file.bytes:
                 content.truncate(0)
@@ -156,9 +155,17 @@ def from_hub(file: Published, folder: Path) -> None:
                 hf_hub_url(file.origin, file.name, revision=file.revision), content, resume_size=have,
                 headers=build_hf_headers(token=False), expected_size=file.bytes, displayed_filename=file.name,
             )  # fmt: skip
-        partial.replace(target)
+        partial.replace(folder / file.path)
     except Exception as error:  # The library lets those of the libraries below it through.
         raise _explained(error, file, folder) from error
+    finally:
+        if partial.is_file() and not partial.stat().st_size:
+            partial.unlink()
+
+
+def _partial(file: Published, folder: Path) -> Path:
+    """What a file is called until it is whole."""
+    return (folder / file.path).with_name(Path(file.name).name + UNFINISHED)
 
 
 def _explained(error: Exception, file: Published, folder: Path) -> UserError:
@@ -198,6 +205,7 @@ def download(
             notice(f"checking {file.path} ({file.size})")
             if found := fault(file, folder):
                 raise UserError(f"{found}; delete it to have the published one fetched.")
+            _partial(file, folder).unlink(missing_ok=True)  # Somebody has got the file in another way.
     check_space(folder, sum(file.bytes for file in fetched))
     for file in fetched:
         notice(f"fetching {file.path} ({file.size}) from {file.origin}")

@@ -209,6 +209,20 @@ def test_a_stopped_download_goes_on_too(library, tmp_path):
     assert library.calls[1]["from"] == 300
 
 
+def test_nothing_is_left_where_nothing_has_come(library, tmp_path):
+    library.most, library.error = 0, ConnectionError("offline")
+    with pytest.raises(hub.UnreachableError):
+        hub.from_hub(FILES[0], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_is_dropped_when_the_file_has_come_in_another_way(tmp_path):
+    for name, content in (("student.pth", CONTENT["student.pth"]), ("student.pth.incomplete", b"s")):
+        (tmp_path / name).write_bytes(content)
+    hub.download(FILES[:1], tmp_path, no_network)
+    assert [p.name for p in tmp_path.iterdir()] == ["student.pth"]
+
+
 def test_a_part_that_is_longer_than_the_file_is_dropped(library, tmp_path):
     (tmp_path / "student.pth.incomplete").write_bytes(b"x" * 1001)
     hub.from_hub(FILES[0], tmp_path)
