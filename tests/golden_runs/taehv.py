@@ -14,13 +14,14 @@ from flax import nnx
 
 from golden_runs.component import Checks, Component
 from lipforcing_jax.models.presets import TinyVAEConfig
-from lipforcing_jax.models.tiny_vae import TinyVAE, lead_in, per_frame
+from lipforcing_jax.models.tiny_vae import TinyDecoder, TinyVAE, lead_in, per_frame
 from lipforcing_jax.weights import recipe, sizes, tiny_vae_names
 from lipforcing_jax.weights.source import Source
 
 TOLERANCE = 1e-4
 LEAD = 3
 """Frames at the beginning of a stream that are not shown."""
+decode_raw, decode, encode = nnx.jit(TinyDecoder.__call__), nnx.jit(TinyVAE.decode), nnx.jit(TinyVAE.encode)
 
 
 def config(case: Component) -> TinyVAEConfig:
@@ -78,7 +79,7 @@ def run(case: Component) -> Checks:
 def decode_whole(vae: TinyVAE, z) -> np.ndarray:
     """All frames as they are, neither clamped nor cut."""
     memory = vae.decoder.memory(z.shape[0], *z.shape[2:4])
-    return channels_first(nnx.jit(lambda d, z, m: d(z, m)[0])(vae.decoder, z, memory))
+    return channels_first(decode_raw(vae.decoder, z, memory)[0])
 
 
 def decode_checks(case: Component, vae: TinyVAE, facts: dict) -> Checks:
@@ -96,7 +97,6 @@ def decode_checks(case: Component, vae: TinyVAE, facts: dict) -> Checks:
     clamped = np.mean((raw < 0) | (raw > 1))
     yield f"fraction_clamped_{name}", clamped, facts["fraction_clamped"], TOLERANCE
     memory, frames = None, []
-    decode = nnx.jit(lambda vae, z, memory: vae.decode(z, memory))
     for i in range(z.shape[1]):
         drawn, memory = decode(vae, z[:, i : i + 1], memory)
         frames.append(channels_first(drawn)[LEAD if i == 0 else 0 :])
@@ -160,7 +160,6 @@ def encode_checks(case: Component, vae: TinyVAE) -> Checks:
     drawn = np.clip(float(middle) + float(scale) * case.normal(facts), 0, 1).astype(np.float32)
     frames = channels_last(drawn, facts)
     ends = jnp.concatenate([frames, jnp.repeat(frames[:, -1:], -frames.shape[1] % 4, axis=1)], axis=1)
-    encode = nnx.jit(lambda vae, frames, memory=None: vae.encode(frames, memory))
     for name, clip in (("encoded_end_padded", ends), ("encoded_front_padded", lead_in(frames))):
         whole = encode(vae, clip)[0]
         yield name, channels_first(whole), case.arrays[name], TOLERANCE
