@@ -167,10 +167,23 @@ def prepare(inputs: Inputs) -> dict[str, Prepared]:
     prepared = {}
     for name, (path, opener) in openers.items():
         if path is not None:
-            prepared[name] = _network(name, *opener(path))
+            prepared[name] = _network(name, *_measured(name, path, opener))
     if inputs.text is not None:
         prepared[parts.TEXT] = _text(inputs.text, inputs.prompt)
     return prepared
+
+
+def _measured(name: str, path: Path, opener) -> tuple[Source, object]:
+    """A checkpoint and its sizes, which must be those of a network."""
+    try:
+        found, config = opener(path)
+        parts.NETWORKS[name].names.manifest(config)
+    except (ArithmeticError, ValueError, IndexError) as error:
+        raise UserError(
+            f"The checkpoint {path} is not {parts.NETWORKS[name].title}: its tensors have sizes that no such network "
+            f"can have ({error})."
+        ) from error
+    return found, config
 
 
 def _network(name: str, found: Source, config) -> Prepared:

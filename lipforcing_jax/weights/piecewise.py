@@ -5,10 +5,11 @@ Here a leaf is a promise of its slices. It is written into the same files that o
 slice or smaller), so `ocp` restores the checkpoint like any other, with any shardings.
 """
 
-import asyncio
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from lipforcing_jax.weights.mapping import release
 CHUNK_BYTES = 32 * 2**20
 """Most bytes of one chunk: a device that restores a shard reads whole chunks."""
 
-SMALL, TOGETHER = 2**20, 32
-"""Arrays of up to so many bytes are written so many at a time."""
+UNDER_WAY = 64 * 2**20
+"""Bytes that may wait for the disk while the next slice is read."""
 
 
 @dataclass(frozen=True)
@@ -62,38 +63,44 @@ class LeafHandler(ocp.type_handlers.NumpyHandler):
         self.progress = progress
 
     async def serialize(self, values, infos, args=None):
-        pairs = list(zip(values, infos, strict=True))
-        small = [pair for pair in pairs if pair[0].nbytes <= SMALL]
-        # Waiting for the disk after each of hundreds of small arrays would take longer than the writing.
-        for start in range(0, len(small), TOGETHER):
-            writing = (self._write(*pair) for pair in small[start : start + TOGETHER])
-            for result in await asyncio.gather(*writing, return_exceptions=True):
-                if isinstance(result, BaseException):
-                    raise result
-        for leaf, info in pairs:
-            if leaf.nbytes > SMALL:
-                await self._write(leaf, info)
-        return []
-
-    async def _write(self, leaf: Leaf, info: ocp.type_handlers.ParamInfo) -> None:
-        """Each slice is fetched while the one before it is on its way to the disk."""
-        await info.await_path_creation()
-        store, last = await _create(Path(info.parent_dir) / info.name, leaf), None
+        for info in infos:
+            await info.await_path_creation()
+        stores = [_create(Path(i.parent_dir) / i.name, leaf) for leaf, i in zip(values, infos, strict=True)]
+        writes = Writes(self.progress)
         try:
-            for index in leaf.indices:
-                value = leaf.read(index)
-                before, last = last, ((store if index is None else store[index]).write(value), value)
-                if before is not None:
-                    await self._finish(*before)
+            for leaf, store in zip(values, stores, strict=True):
+                for index in leaf.indices:
+                    value = leaf.read(index)
+                    writes.add((store.result() if index is None else store.result()[index]).write(value), value)
+            writes.finish(down_to=0)
         finally:
             # After a fault the folder is deleted, into which nothing may still be on its way.
-            if last is not None:
-                await self._finish(*last)
+            for future in [*stores, *(future for future, _ in writes.pending)]:
+                with suppress(Exception):
+                    future.result()
+        return []
 
-    async def _finish(self, writing, value: np.ndarray) -> None:
-        await writing
-        release(value)
-        self.progress(value.nbytes)
+
+class Writes:
+    """Slices on their way to the disk, the oldest first."""
+
+    def __init__(self, progress: Callable[[int], None]):
+        self.progress = progress
+        self.pending: deque[tuple[ts.WriteFutures, np.ndarray]] = deque()
+
+    def add(self, future: ts.WriteFutures, value: np.ndarray) -> None:
+        """Takes one more, and waits until at most `UNDER_WAY` bytes, or this one alone, are on their way."""
+        self.pending.append((future, value))
+        self.finish(down_to=max(UNDER_WAY, value.nbytes))
+
+    def finish(self, down_to: int) -> None:
+        """Waits until at most so many bytes are on their way."""
+        while self.pending and sum(value.nbytes for _, value in self.pending) > down_to:
+            future, value = self.pending[0]
+            future.result()
+            self.pending.popleft()
+            release(value)
+            self.progress(value.nbytes)
 
 
 def _create(folder: Path, leaf: Leaf):

@@ -33,6 +33,8 @@ from lipforcing_jax.weights.source import open_source
 
 SIZES = samples.small()
 OPTIONS = {"wav2vec2": "wav2vec"}
+HIGH = ("blocks.3", "blocks.4", "blocks.5")
+"""Without these blocks none would hear the sound."""
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +288,9 @@ def test_requests_that_make_no_sense_are_refused_in_one_sentence(capsys, tmp_pat
         ("student", lambda t: t | {"blocks.1.norm3.bias": t["head.head.bias"]}, "blocks.1.norm3.bias (64,) instead of"),
         ("student", lambda t: {n: v for n, v in t.items() if "audio" not in n}, "no tensor audio_proj.proj.weight"),
         ("student", lambda t: t | {"patch_embedding.weight": t["head.head.weight"]}, "has 2 axes, not 5"),
+        ("student", lambda t: {n: v for n, v in t.items() if n[:8] not in HIGH}, "sizes that no such network can have"),
+        ("vae", lambda t: t | {"encoder.conv1.weight": np.zeros((64, 3, 3, 3, 3), np.float32)}, "sizes that no such"),
+        ("taehv", lambda t: t | {"encoder.0.weight": np.zeros((8, 2, 3, 3), np.float32)}, "sizes that no such"),
         ("vae", lambda t: drop(t, "decoder.middle.1.proj.bias"), "1 keys missing: decoder.middle.1.proj.bias"),
         ("vae", lambda t: t | {"conv2.weight": np.zeros((8, 8, 1, 1, 1), np.float32)}, "has 8 latent channels"),
         ("taehv", lambda t: drop(t, "decoder.22.weight"), "1 keys missing: decoder.22.weight"),

@@ -18,6 +18,7 @@ RNG = np.random.default_rng(0)
 STACK = RNG.standard_normal((5, 6, 8)).astype(ml_dtypes.bfloat16)
 PLAIN = RNG.standard_normal((7, 3)).astype(np.float32)
 COUNTER = np.asarray(12)
+WRITES = piecewise.Writes
 NO_REPORT = lambda done: None  # noqa: E731
 
 
@@ -61,10 +62,10 @@ def test_chunks_stay_below_the_limit_and_hold_one_slice_at_most(tmp_path, monkey
     assert max(p.stat().st_size for p in chunks) <= STACK[0].nbytes
 
 
-@pytest.mark.parametrize("small", [0, 2**20])
-def test_at_most_three_slices_are_in_memory(tmp_path, monkeypatch, small):
-    """The one being read, the one being written and, for a moment, the one just written."""
-    monkeypatch.setattr(piecewise, "SMALL", small)
+@pytest.mark.parametrize(("under_way", "slices"), [(0, 3), (64, 3), (5 * 64, 7)])
+def test_few_slices_are_in_memory(tmp_path, monkeypatch, under_way, slices):
+    """Those on their way to the disk, the one being read and, for a moment, the one just written."""
+    monkeypatch.setattr(piecewise, "UNDER_WAY", under_way)
     alive, most = set(), 0
 
     def read(index):
@@ -77,7 +78,7 @@ def test_at_most_three_slices_are_in_memory(tmp_path, monkeypatch, small):
 
     piecewise.write(tmp_path / "a", {("w",): Leaf((64, 4, 4), np.dtype(np.float32), read, stacked=True)}, NO_REPORT)
     np.testing.assert_array_equal(restored(tmp_path / "a")["w"][:, 0, 0], np.arange(64))
-    assert 1 <= most <= 3
+    assert 1 <= most <= slices
 
 
 def test_a_chunk_that_is_missing_is_a_fault_and_not_a_chunk_of_zeros(tmp_path):
@@ -95,15 +96,20 @@ def test_zeros_are_stored_like_other_numbers(tmp_path):
     np.testing.assert_array_equal(restored(tmp_path / "a")["w"], np.zeros((3, 2)))
 
 
-def test_a_fault_while_reading_leaves_no_checkpoint(tmp_path):
+@pytest.mark.parametrize("fault", [OSError, KeyboardInterrupt])
+def test_a_fault_while_reading_leaves_no_checkpoint_and_nothing_on_its_way(tmp_path, monkeypatch, fault):
+    kept = []
+    monkeypatch.setattr(piecewise, "Writes", lambda progress: kept.append(WRITES(progress)) or kept[-1])
+
     def read(index):
         if index == 3:
-            raise OSError("the disk is gone")
+            raise fault("the disk is gone")
         return STACK[index]
 
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(fault, match="the disk is gone"):
         piecewise.write(tmp_path / "a", {("w",): Leaf(STACK.shape, STACK.dtype, read, stacked=True)}, NO_REPORT)
     assert not (tmp_path / "a").exists()
+    assert len(kept[0].pending) == 3 and all(future.commit.done() for future, _ in kept[0].pending)
 
 
 @pytest.mark.parametrize("damage", ["nothing", "empty", "no list"])
