@@ -68,11 +68,11 @@ def published(preset: str) -> Sizes:
 
 
 def small() -> Sizes:
-    """Narrow networks of the same make, whose sizes fit each other: a release of 30 MB that a CPU runs."""
+    """Narrow networks of the same make, whose sizes fit each other: a release of 20 MB that a CPU runs."""
     ear = Wav2Vec2Config(hidden_size=64, num_layers=2, num_heads=1, intermediate_size=128, conv_dim=(32,) * 7)
     return Sizes(
         student=DiTConfig(256, 2, 384, 6, text_dim=64, audio_dim=ear.features),
-        vae=WanVAEConfig(dim=16),
+        vae=WanVAEConfig(dim=4),
         taehv=TinyVAEConfig(
             encoder_stem=16, encoder_widths=(16, 16, 16), decoder_widths=(32, 16, 16), decoder_tail=16
         ),
