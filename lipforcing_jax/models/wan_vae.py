@@ -10,6 +10,7 @@ makes the first latent frame by itself; after it, four frames make one. Both for
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 from lipforcing_jax.models.presets import WanVAEConfig
@@ -36,17 +37,28 @@ class ChannelNorm(nnx.Module):
 
 
 class CausalConv(nnx.Conv):
-    """A 3x3x3 convolution that sees the frame itself and the two before it, and remembers the last two."""
+    """A 3x3x3 convolution that sees the frame itself and the two before it, and remembers the last two.
+
+    It runs as a two-dimensional one over the channels of three frames side by side: the same sums, and up to three
+    times as fast on a CPU, whose three-dimensional convolutions are poor.
+    """
 
     def __init__(self, width_in: int, width_out: int, **kinds):
-        super().__init__(width_in, width_out, (3, 3, 3), padding=((0, 0), (1, 1), (1, 1)), **kinds)
+        super().__init__(width_in, width_out, (3, 3, 3), **kinds)
 
     def slots(self, height: int, width: int) -> list[tuple[int, ...]]:
         return [(2, height, width, self.in_features)]
 
     def __call__(self, x: Float[Array, "b t h w c"], memory: list) -> tuple[Float[Array, "b t h w d"], list]:
+        frames = x.shape[1]
         seen = jnp.concatenate([memory.pop(0).astype(x.dtype), x], axis=1)
-        return super().__call__(seen), [seen[:, -2:]]
+        beside = jnp.concatenate([seen[:, i : i + frames] for i in range(3)], axis=-1)
+        kernel = jnp.concatenate([self.kernel[i] for i in range(3)], axis=-2)
+        beside, kernel, bias = promote_dtype((beside, kernel, self.bias[...]), dtype=self.dtype)
+        convolve = lambda y: jax.lax.conv_general_dilated(  # noqa: E731
+            y, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return per_frame(convolve, beside) + bias, [seen[:, -2:]]
 
 
 class ResidualBlock(nnx.Module):
