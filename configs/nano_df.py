@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
             "stage": "diffusion_forcing",
             "preset": "nano",
             "seed": 0,
+            "start": "",  # weights to go on from; without them training begins from nothing
             "pairs": 1400,
             "looks": 1,
             "latent_frames": 21,

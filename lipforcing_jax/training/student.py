@@ -126,7 +126,8 @@ def train(config, workdir: Path) -> Path:
     latents = encode_pairs(vae, pictures, preset.face_size, workdir / "talkers", config.looks)
     heard = hear_clips(ear, clips["audio"][:count, : frames * 640], config.rooms, config.seed)
 
-    graphdef, params = nnx.split(DiT(preset.dit, rngs=nnx.Rngs(config.seed)))
+    fresh = lambda: DiT(preset.dit, rngs=nnx.Rngs(config.seed))  # noqa: E731
+    graphdef, params = nnx.split(store.load_module(Path(config.start), fresh) if config.start else fresh())
     optimiser = train_state.adamw(config.peak_lr, config.steps, config.warmup, config.weight_decay, config.clip_norm)
     cells = jnp.asarray(latent_mask(preset.latent_size), jnp.float32)
     masks = jnp.asarray(diffusion_forcing.window_masks(config.frames, preset.window.chunk))
