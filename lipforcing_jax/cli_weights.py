@@ -56,7 +56,7 @@ def add_download(commands) -> None:
     """Declares `lipforcing download`."""
     parser = commands.add_parser("download", help="get a preset's public files and convert them")
     parser.add_argument("--preset", required=True, help="14b; the only student that is published")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the converted weights")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the converted weights (default: weights/PRESET)")
     parser.add_argument("--cache", type=Path, metavar="DIR",
                         help="the published files; may be filled by hand (default: OUT-files)")  # fmt: skip
     parser.add_argument("--no-convert", action="store_true", help="get the files and no more")
@@ -69,24 +69,25 @@ def _download(options) -> None:
     from lipforcing_jax.weights.networks import find
 
     files = hub.published(find(options.preset).name)
-    folder = options.cache or options.out.with_name(f"{options.out.name}-files")
+    out = options.out or Path("weights") / options.preset
+    folder = options.cache or out.with_name(f"{out.name}-files")
     try:
         absent = hub.download(files, folder, notice=lambda line: print(line, flush=True))
     except hub.UnreachableError:
-        print(hub.instructions(files, folder, options.out), flush=True)
+        print(hub.instructions(files, folder, out), flush=True)
         raise
     for file in absent:
         print(f"left out: {file.path} ({file.size}) is not on the model hub; get it from {file.origin}")
     given = hub.inputs(folder)
     if options.no_convert:
-        print(f"to convert: {hub.command(given, options.out)}")
+        print(f"to convert: {hub.command(given, out)}")
         return
-    bar = ByteBar(options.out.name)
+    bar = ByteBar(out.name)
     try:
-        summary = convert(given, options.out, bar)
+        summary = convert(given, out, bar)
     finally:
         bar.close()
-    _tell(options.out, summary)
+    _tell(out, summary)
 
 
 def _tell(out: Path, summary) -> None:
