@@ -149,8 +149,8 @@ class InsightFaceDetector:
             self._app.prepare(ctx_id=0, det_size=(512, 512))
         except Exception as error:  # the library raises many kinds when weights are absent or unreadable
             raise UserError(
-                f"The InsightFace weights 'buffalo_l' could not be loaded from {root} ({error}): "
-                "download them there or use the built-in detector."
+                f"The InsightFace weights 'buffalo_l' are not in {root}/models, or can't be read, and could not be "
+                f"fetched ({type(error).__name__}): put them there or use the built-in detector."
             ) from error
         self._min_score = min_score
 

@@ -1,4 +1,6 @@
 import builtins
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +108,36 @@ def test_missing_extra_is_one_sentence(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", no_insightface)
     with pytest.raises(UserError, match=r"lipforcing-jax\[insightface\]"):
         InsightFaceDetector()
+
+
+class FaceAnalysis:
+    """The calls that InsightFace 2.1 takes, with two faces for an answer: one small, one large."""
+
+    def __init__(self, name, root, allowed_modules):
+        assert (name, set(allowed_modules)) == ("buffalo_l", {"detection", "landmark_2d_106"})
+        if "nowhere" in root:
+            raise ConnectionError("no route to host and a long story")
+
+    def prepare(self, ctx_id, det_size):
+        assert det_size == (512, 512)
+
+    def get(self, frame):
+        landmarks = np.linspace(100.4, 299.6, 212).reshape(106, 2)
+        boxes = ([10, 10, 50, 60], [100, 100, 300, 340])
+        return [SimpleNamespace(bbox=np.array(b), det_score=0.9, landmark_2d_106=landmarks) for b in boxes]
+
+
+def test_insightface_as_the_reference_uses_it(monkeypatch):
+    """Rounded landmarks, the small face left out, found again by its box."""
+    monkeypatch.setitem(sys.modules, "insightface", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "insightface.app", SimpleNamespace(FaceAnalysis=FaceAnalysis))
+    detector, frame = InsightFaceDetector(root="/here"), np.zeros((400, 400, 3), np.uint8)
+    (face,) = detector.detect(frame)
+    assert face.points.shape == (106, 2) and face.points[0, 0] == 100 and face.points[-1, -1] == 300
+    assert detector.refine(frame, np.array([110.0, 100, 300, 330])) is not None
+    assert detector.refine(frame, np.array([0.0, 0, 60, 60])) is None
+    with pytest.raises(UserError, match=r"not in /nowhere/models.*\(ConnectionError\)"):
+        InsightFaceDetector(root="/nowhere")
 
 
 def test_unknown_detector():
