@@ -202,11 +202,11 @@ def test_wrong_arguments(capsys, tmp_path, speech, change, word):
 
 def test_damaged_weights(capsys, tmp_path, speech):
     from lipforcing_jax.models.presets import by_name
-    from lipforcing_jax.weights.networks import files
+    from lipforcing_jax.weights.networks import load
 
     folder = tmp_path / "weights"
     folder.mkdir()
-    for path in files(by_name("nano")):
+    for path in load(by_name("nano")).files:
         (folder / path.name).write_bytes(path.read_bytes()[:5000])
     sentence = refused(
         capsys, tmp_path, "sync", "--video", VIDEO, "--audio", speech, "--out", tmp_path / "o.mp4", "--weights", folder

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lipforcing_jax.evaluation import eval_talkers
+from lipforcing_jax.listening import SampleListener
 from lipforcing_jax.models import presets
 from lipforcing_jax.sampling import stream
 
@@ -34,7 +35,7 @@ def test_chunks_give_every_frame_its_own_sound():
     """Sample k of the sound holds k's frame number, so that windows can be read back."""
     frames = np.arange(30, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     sound = np.repeat(np.arange(30, dtype=np.float32), 640)
-    chunks = eval_talkers.chunks_of(NANO, frames, sound)
+    chunks = eval_talkers.chunks_of(NANO, SampleListener(NANO), frames, sound)
     per = stream.frames_per_chunk(NANO)
     before, own, _ = stream.audio_window(NANO)
     pictures = np.asarray(chunks.frames)[:, 0, :, 0, 0, 0].reshape(-1)

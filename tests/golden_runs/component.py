@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from lipforcing_jax.weights import recipe
 
@@ -52,9 +56,27 @@ class Component:
         start, step = re.search(r"\[(\d*)::(\d+)", self.facts["array_notes"][array]).groups()
         return slice(int(start or 0), None, int(step))
 
+    def build(self, module: type[nnx.Module], cfg, names: ModuleType, get=None) -> nnx.Module:
+        """The network on the recipe's weights, or on those of `get`; names and shapes must be those of the file."""
+        expected = {n: s for n, s in self.shapes.items() if n not in getattr(names, "IGNORED", ())}
+        assert names.manifest(cfg) == expected
+        state = jax.tree.map(jnp.asarray, names.from_reference(get or self.weight, cfg))
+        return nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: module(cfg, rngs=nnx.Rngs(0)))), state)
+
     def normal(self, facts: dict) -> np.ndarray:
         """Normals of an input entry with `key` and `shape`, float64."""
         return recipe.normal(facts["key"], facts["shape"])
+
+
+def moments(x) -> list[float]:
+    """Mean, spread and extremes, as the files state them."""
+    x = np.asarray(x, np.float64)
+    return [x.mean(), x.std(), x.min(), x.max()]
+
+
+def stated(facts: dict) -> list[float]:
+    """The same of an entry of statistics."""
+    return [facts[name] for name in ("mean", "std", "min", "max")]
 
 
 Run = Callable[[Component], Checks]

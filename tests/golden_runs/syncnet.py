@@ -37,9 +37,7 @@ def network(case: Component, face_size: int) -> SyncNet:
     _, cepstra, rows = case.arrays["mfcc_windows"].shape
     told = {"face_size": face_size, "cepstra": cepstra, "rows": rows}
     cfg = dataclasses.replace(sizes.syncnet(Source(empty, (case.folder,))), **told)
-    assert syncnet_names.manifest(cfg) == shapes
-    state = jax.tree.map(jnp.asarray, syncnet_names.from_reference(case.weight, cfg))
-    return nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: SyncNet(cfg, rngs=nnx.Rngs(0)))), state)
+    return case.build(SyncNet, cfg, syncnet_names)
 
 
 def resized(case: Component) -> tuple[str, int, int]:

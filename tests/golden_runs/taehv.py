@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from golden_runs.component import Checks, Component
+from golden_runs.component import Checks, Component, moments, stated
 from lipforcing_jax.models.presets import TinyVAEConfig
 from lipforcing_jax.models.tiny_vae import TinyDecoder, TinyVAE, lead_in, per_frame
 from lipforcing_jax.weights import recipe, sizes, tiny_vae_names
@@ -27,14 +27,7 @@ decode_raw, decode, encode = nnx.jit(TinyDecoder.__call__), nnx.jit(TinyVAE.deco
 def config(case: Component) -> TinyVAEConfig:
     empty = {name: np.broadcast_to(np.float32(0), shape) for name, shape in case.shapes.items()}
     told = {name: tuple(v) if isinstance(v, list) else v for name, v in case.facts["config"].items()}
-    cfg = dataclasses.replace(sizes.tiny_vae(Source(empty, (case.folder,))), **told)
-    assert tiny_vae_names.manifest(cfg) == case.shapes
-    return cfg
-
-
-def network(cfg: TinyVAEConfig, get) -> TinyVAE:
-    state = jax.tree.map(jnp.asarray, tiny_vae_names.from_reference(get, cfg))
-    return nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: TinyVAE(cfg, rngs=nnx.Rngs(0)))), state)
+    return dataclasses.replace(sizes.tiny_vae(Source(empty, (case.folder,))), **told)
 
 
 def channels_last(value: np.ndarray, facts: dict) -> jax.Array:
@@ -53,18 +46,9 @@ def channels_first(frames) -> np.ndarray:
     return np.moveaxis(np.asarray(frames), -1, 2)[0]
 
 
-def moments(x) -> list[float]:
-    x = np.asarray(x, np.float64)
-    return [x.mean(), x.std(), x.min(), x.max()]
-
-
-def stated(facts: dict) -> list[float]:
-    return [facts[name] for name in ("mean", "std", "min", "max")]
-
-
 def run(case: Component) -> Checks:
     cfg = config(case)
-    vae = network(cfg, case.weight)
+    vae = case.build(TinyVAE, cfg, tiny_vae_names)
     half = lambda h: sum(int(np.prod(s)) for n, s in case.shapes.items() if n.startswith(h))  # noqa: E731
     counted = case.facts["parameter_count"]
     yield "parameters", [half(h) for h in counted], list(counted.values()), 0.0
@@ -149,7 +133,7 @@ def tall_checks(case: Component, cfg: TinyVAEConfig) -> Checks:
         r"stored (\S+) has shape \[([\d,]+)\]", case.facts["array_notes"]["raw_tall_timegrow"]
     ).groups()
     tall = recipe.component_weight(name, tuple(map(int, shape.split(","))), case.facts["weight_key_prefix"])
-    vae = network(cfg, lambda key: tall if key == name else case.weight(key))
+    vae = case.build(TinyVAE, cfg, tiny_vae_names, lambda key: tall if key == name else case.weight(key))
     raw, part = decode_whole(vae, latents(case, case.facts["decode_cases"][0]["input"])), case.part("raw_tall_timegrow")
     yield "raw_tall_timegrow", raw[:, :, part, part], case.arrays["raw_tall_timegrow"], TOLERANCE
 

@@ -4,11 +4,10 @@ The reference's own float32 error is 2e-5: attention has no scaling, so its logi
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from golden_runs.component import Checks, Component
+from golden_runs.component import Checks, Component, moments, stated
 from lipforcing_jax.models.presets import UMT5Config
 from lipforcing_jax.models.umt5 import Layer, UMT5Encoder, bucket
 from lipforcing_jax.weights import umt5_names
@@ -24,18 +23,7 @@ def network(case: Component) -> UMT5Encoder:
         facts["vocab"], facts["dim"], facts["dim_ffn"], facts["num_heads"], facts["dim_attn"] // facts["num_heads"],
         facts["num_layers"], facts["num_buckets"], facts["max_distance"],
     )  # fmt: skip
-    assert umt5_names.manifest(cfg) == case.shapes
-    state = jax.tree.map(jnp.asarray, umt5_names.from_reference(case.weight, cfg))
-    return nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: UMT5Encoder(cfg, rngs=nnx.Rngs(0)))), state)
-
-
-def moments(x) -> list[float]:
-    x = np.asarray(x)
-    return [x.mean(), x.std(), x.min(), x.max()]
-
-
-def stated(facts: dict) -> list[float]:
-    return [facts[name] for name in ("mean", "std", "min", "max")]
+    return case.build(UMT5Encoder, cfg, umt5_names)
 
 
 def run(case: Component) -> Checks:

@@ -7,7 +7,6 @@ from the whole clip by rounding, 1e-5.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from golden_runs.component import Checks, Component
 from lipforcing_jax.models.presets import WanVAEConfig
@@ -24,10 +23,7 @@ def network(case: Component) -> WanVAE:
         facts["dim"], facts["z_dim"], tuple(facts["dim_mult"]), facts["num_res_blocks"],
         tuple(facts["temperal_downsample"]), tuple(case.facts["latent_mean"]), tuple(case.facts["latent_std"]),
     )  # fmt: skip
-    assert wan_vae_names.manifest(cfg) == case.shapes
-    state = wan_vae_names.from_reference(case.weight, cfg)
-    state = jax.tree.map(jnp.asarray, state)
-    return nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: WanVAE(cfg, rngs=nnx.Rngs(0)))), state)
+    return case.build(WanVAE, cfg, wan_vae_names)
 
 
 def channels_first(x) -> np.ndarray:

@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from golden_runs.component import Checks, Component
+from golden_runs.component import Checks, Component, moments, stated
 from lipforcing_jax.models import wav2vec2
 from lipforcing_jax.models.presets import Wav2Vec2Config
 from lipforcing_jax.models.wav2vec2 import Wav2Vec2
@@ -23,18 +22,7 @@ def network(case: Component) -> Wav2Vec2:
         tuple(facts["conv_dim"]), tuple(facts["conv_kernel"]), tuple(facts["conv_stride"]),
         facts["num_conv_pos_embeddings"], facts["num_conv_pos_embedding_groups"],
     )  # fmt: skip
-    assert wav2vec2_names.manifest(cfg) == case.shapes
-    state = jax.tree.map(jnp.asarray, wav2vec2_names.from_reference(case.weight, cfg))
-    return nnx.merge(nnx.graphdef(nnx.eval_shape(lambda: Wav2Vec2(cfg, rngs=nnx.Rngs(0)))), state)
-
-
-def moments(x) -> list[float]:
-    x = np.asarray(x)
-    return [x.mean(), x.std(), x.min(), x.max()]
-
-
-def stated(facts: dict) -> list[float]:
-    return [facts[name] for name in ("mean", "std", "min", "max")]
+    return case.build(Wav2Vec2, cfg, wav2vec2_names)
 
 
 def run(case: Component) -> Checks:
