@@ -93,8 +93,12 @@ def run_peer(model, cfg: DiTConfig, channels, text, levels) -> dict[float, list[
 def run_ours(cfg: DiTConfig, channels, text, levels, dtype=jnp.float32) -> dict[float, list[np.ndarray]]:
     """The same from our network: the stack unrolled, so that every block's output can be seen."""
     shapes = dit_names.manifest(cfg)
-    state = dit_names.from_reference(lambda name: weight(name, shapes[name]), cfg)
-    state = jax.tree.map(lambda value: jnp.asarray(value, dtype), state)
+    flat = nnx.to_flat_state(dit_names.from_reference(lambda name: weight(name, shapes[name]), cfg))
+    paths, leaves = flat.paths, list(flat.leaves)
+    del flat
+    for i, leaf in enumerate(leaves):  # one at a time, so that the network is not in memory twice
+        leaves[i] = leaf.replace(jnp.asarray(leaf[...], dtype))
+    state = nnx.from_flat_state(zip(paths, leaves, strict=True))
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: DiT(cfg, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0))))
     forward = jax.jit(lambda state, *call: blocks_and_flow(nnx.merge(graphdef, state), *call))
     given = [jnp.asarray(value, dtype) for value in (channels, text)]
