@@ -33,19 +33,6 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize(fixture, found[fixture], ids=[case.id for case in found[fixture]])
 
 
-def pytest_collection_modifyitems(config, items):
-    """Leaves out the cases of stage 2 and says so in the count of deselected tests."""
-    from golden_cases import DEFERRED_KINDS
-
-    def deferred(item) -> bool:
-        case = getattr(item, "callspec", None) and item.callspec.params.get("golden_case")
-        return bool(case) and hasattr(case, "spec") and case.spec["kind"] in DEFERRED_KINDS
-
-    left_out = [item for item in items if deferred(item)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
-
-
 @pytest.fixture
 def golden_table(request):
     """Collects a row (case, precision, array, error, tolerance) for the closing table."""

@@ -11,11 +11,6 @@ from golden_runs.component import Component
 from lipforcing_jax.models.presets import DiTConfig
 from lipforcing_jax.weights.recipe import normal
 
-DEFERRED_KINDS = {
-    "critic_grads", "student_grads", "rollout_and_gradient", "dmd_x0", "dmd_losses", "rollout", "vsd_unit",
-}  # fmt: skip
-"""Kinds of stage 2, which is not in this version; their cases are deselected by name."""
-
 
 @dataclass(frozen=True)
 class Goldens:

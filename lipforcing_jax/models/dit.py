@@ -4,6 +4,7 @@ One class serves the bidirectional teacher and the causal student: they share pa
 differ only in what the caller passes as positions, mask and past keys. Latents are channels-last, [b, t, h, w, c].
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -250,7 +251,7 @@ class DiT(nnx.Module):
         frame_mask: Bool[Array, "t t"] | None = None,
         past: Past | None = None,
         head: bool = True,
-        remat: bool = False,
+        remat: bool | Callable = False,
     ) -> tuple[Float[Array, "b t h w c"] | None, KeyValues]:
         """One pass over `t` latent frames.
 
@@ -261,7 +262,8 @@ class DiT(nnx.Module):
           positions: rotary position of each frame. frame_mask: which frame may see which, None for all.
           past: keys and values of earlier chunks, seen by every query where valid.
           head: False skips the output layer, for passes that only fill the cache.
-          remat: recompute each block in the backward pass instead of keeping its activations.
+          remat: recompute each block in the backward pass instead of keeping its activations. A function in its
+            place is applied to the block's function, `(hidden, layer) -> (hidden, keys and values)`.
 
         Returns:
           the flow (None without head) and the keys and values of these frames in every block, in the network's
@@ -285,7 +287,8 @@ class DiT(nnx.Module):
 
         layers = (stacked, sounds, tuple(text), None if past is None else tuple(past.kv))
         tokens_in = self.patchify(jnp.concatenate([x, condition], axis=-1))
-        hidden, kv = jax.lax.scan(jax.checkpoint(one) if remat else one, tokens_in, layers)
+        wrap = (jax.checkpoint if remat else lambda block: block) if isinstance(remat, bool) else remat
+        hidden, kv = jax.lax.scan(wrap(one), tokens_in, layers)
         if not head:
             return None, KeyValues(*kv)
         output = self.predict(hidden, e, tokens, x.shape)

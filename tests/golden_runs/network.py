@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from golden_cases import Case
 
+from golden_runs import stage2
 from lipforcing_jax import flow
 from lipforcing_jax.models import lora, presets
 from lipforcing_jax.models.attention import attend
@@ -392,6 +393,8 @@ TABLE_CHECKS = {
     "lora_keys": check_lora_keys,
 }
 
+CHECKS = TABLE_CHECKS | stage2.CHECKS
+
 
 def run(case: Case, precision: str) -> Rows:
     """All rows of one case.
@@ -400,8 +403,8 @@ def run(case: Case, precision: str) -> Rows:
       ValueError: nobody knows the case's kind.
     """
     kind, dtype = case.spec["kind"], jnp.dtype(precision)
-    if kind in TABLE_CHECKS:
-        yield from TABLE_CHECKS[kind](case, precision)
+    if kind in CHECKS:
+        yield from CHECKS[kind](case, precision)
     elif kind == "schedule":
         yield from compare_arrays(case, schedule(case, dtype), precision)
     elif kind in NETWORK_RUNS:
