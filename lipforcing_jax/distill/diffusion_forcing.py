@@ -13,8 +13,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from lipforcing_jax import flow
+from lipforcing_jax.distill.base import Base
 from lipforcing_jax.models.conditioning import condition_channels
-from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import WindowConfig
 from lipforcing_jax.sampling.plan import chunk_lengths
 from lipforcing_jax.sampling.window import block_causal_mask
@@ -39,8 +39,8 @@ def window_masks(frames: int, chunk: int, windows=WINDOWS) -> Bool[np.ndarray, "
 
 
 def loss(
-    graphdef,
-    params,
+    base: Base,
+    trained: nnx.State,
     clip: Clip,
     mask: Float[Array, "h w"],
     masks: Bool[Array, "n t t"],
@@ -60,7 +60,7 @@ def loss(
       keep_weight: weight of the kept cells; 1 is the reference's plain mean (spec training 1.3).
       channel_weights: weight of each latent channel, about 1; for latents that are whitened, as nano's.
     """
-    model: DiT = nnx.merge(graphdef, params)
+    model = base.join(trained)
     batch, frames = clip.target.shape[:2]
     key_t, key_eps, key_window = jax.random.split(key, 3)
     t = flow.sample_chunk_levels(key_t, batch, chunk_lengths(frames, chunk), t_list)

@@ -12,6 +12,7 @@ from lipforcing_jax.data import speech_dataset, talker_dataset
 from lipforcing_jax.data.acoustics import augment
 from lipforcing_jax.data.variation import vary
 from lipforcing_jax.distill import diffusion_forcing, train_state
+from lipforcing_jax.distill.base import EVERYTHING, split
 from lipforcing_jax.distill.diffusion_forcing import Clip
 from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask
 from lipforcing_jax.models import presets
@@ -127,7 +128,8 @@ def train(config, workdir: Path) -> Path:
     heard = hear_clips(ear, clips["audio"][:count, : frames * 640], config.rooms, config.seed)
 
     fresh = lambda: DiT(preset.dit, rngs=nnx.Rngs(config.seed))  # noqa: E731
-    graphdef, params = nnx.split(store.load_module(Path(config.start), fresh) if config.start else fresh())
+    start = store.load_module(Path(config.start), fresh) if config.start else fresh()
+    base, params = split(start, EVERYTHING)
     optimiser = train_state.adamw(config.peak_lr, config.steps, config.warmup, config.weight_decay, config.clip_norm)
     cells = jnp.asarray(latent_mask(preset.latent_size), jnp.float32)
     masks = jnp.asarray(diffusion_forcing.window_masks(config.frames, preset.window.chunk))
@@ -136,7 +138,7 @@ def train(config, workdir: Path) -> Path:
 
     def loss(params, clip, key):
         return diffusion_forcing.loss(
-            graphdef, params, clip, cells, masks, key, chunk=preset.window.chunk, t_list=preset.t_list, text=text,
+            base, params, clip, cells, masks, key, chunk=preset.window.chunk, t_list=preset.t_list, text=text,
             keep_weight=config.keep_weight, channel_weights=visibility,
         )  # fmt: skip
 
@@ -153,9 +155,9 @@ def train(config, workdir: Path) -> Path:
         train_state.make_step(loss, optimiser, config.average_decay),
         batch_at,
         steps=config.steps, workdir=workdir / "student", seed=config.seed, save_every=config.save_every,
-        evaluate=lambda state: export(nnx.merge(graphdef, state.average), workdir),
+        evaluate=lambda state: export(base.join(state.average), workdir),
     )  # fmt: skip
-    export(nnx.merge(graphdef, state.average), workdir)
+    export(base.join(state.average), workdir)
     return workdir / networks.FILES["dit"]
 
 

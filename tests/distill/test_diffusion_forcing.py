@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from lipforcing_jax.distill import diffusion_forcing as df
+from lipforcing_jax.distill.base import EVERYTHING, split
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.dit import DiT
 
@@ -17,18 +18,18 @@ CFG = replace(presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_
 
 @pytest.fixture(scope="module")
 def setting():
-    graphdef, params = nnx.split(DiT(CFG, rngs=nnx.Rngs(0)))
+    base, params = split(DiT(CFG, rngs=nnx.Rngs(0)), EVERYTHING)
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     clip = df.Clip(draw(1, 2, 6, 4, 4, 16), draw(2, 2, 1, 4, 4, 16), draw(3, 2, 6, 4, 4, 16), draw(4, 2, 6, 4, 4, 16),
                    draw(5, 2, 6, 4 * CFG.audio_dim))  # fmt: skip
-    return graphdef, params, clip, jnp.ones((4, 4)).at[2:].set(0.0)
+    return base, params, clip, jnp.ones((4, 4)).at[2:].set(0.0)
 
 
 def run(setting, t_list, **changes):
-    graphdef, params, clip, mask = setting
+    base, params, clip, mask = setting
     text = jnp.zeros((1, CFG.text_len, CFG.text_dim))
     masks = jnp.asarray(df.window_masks(6, 3))
-    fn = lambda p: df.loss(graphdef, p, clip, mask, masks, jax.random.key(7), chunk=3, t_list=t_list, text=text, **changes)  # noqa: E731,E501
+    fn = lambda p: df.loss(base, p, clip, mask, masks, jax.random.key(7), chunk=3, t_list=t_list, text=text, **changes)  # noqa: E731,E501
     return jax.value_and_grad(fn, has_aux=True)(params)
 
 
@@ -75,3 +76,13 @@ def test_a_residual_network_starts_as_the_reference_sequence(setting):
     text = model.text_keys(jnp.zeros((2, CFG.text_len, CFG.text_dim)))
     velocity, _ = model(noisy, condition, t, text, clip.audio, positions=jnp.arange(6))
     np.testing.assert_allclose(df.flow.flow_to_x0(noisy, velocity, t), clip.ref_sequence, atol=1e-5)
+
+
+def test_pairs_alone_can_be_trained(setting):
+    """On a frozen base the gradient has the pairs and the input layers, and nothing else."""
+    _, _, clip, mask = setting
+    base, pairs = split(DiT(CFG, lora=presets.LoRAConfig(2, 1.0), rngs=nnx.Rngs(0)))
+    _, gradients = run((base, pairs, clip, mask), (0.999,))
+    assert jax.tree.structure(gradients) == jax.tree.structure(pairs)
+    # B starts at zero, so the first gradient reaches B and not yet A.
+    assert float(jnp.abs(gradients["blocks"]["ffn_in"]["lora_b"][...]).max()) > 0
