@@ -2,9 +2,9 @@
 
     lipforcing train --config configs/nano_df.py --workdir runs/nano
 
-The shipped weights (+3.2 dB over the source, opening 0.74 on held-out talkers) came from these numbers in three parts,
-with `silent_share` only in the last 950 updates (docs/nano.md); one run of this file as it stands has not been
-measured. About 65 minutes on two cores, and 20 for the talkers.
+The shipped weights (+3.4 dB over the source, opening 0.76 on held-out talkers) came from four runs of these numbers, or
+nearly these (docs/nano.md); one run of this file as it stands has not been measured. About 60 minutes on two cores, and
+20 for the talkers. `start=WEIGHTS` goes on from a student that exists.
 """
 
 import ml_collections
