@@ -1,5 +1,7 @@
 """The autoencoders behind the stream's signature: chunk by chunk equals the whole clip."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +19,13 @@ SIZE, CELLS, CHUNKS, PER = 16, 2, 3, 12
 TINY = TinyVAEConfig(encoder_stem=8, encoder_widths=(8,) * 3, decoder_widths=(8,) * 3, decoder_tail=8)
 
 
+@functools.cache
 def wan(dtype=None) -> WanCodec:
-    return WanCodec(WanVAE(WanVAEConfig(dim=8), dtype=dtype, rngs=nnx.Rngs(0)))
+    make = nnx.jit(lambda: WanVAE(WanVAEConfig(dim=8, num_res_blocks=1), dtype=dtype, rngs=nnx.Rngs(0)))
+    return WanCodec(make())
 
 
+@functools.cache
 def tiny(dtype=None) -> TinyCodec:
     return TinyCodec(TinyVAE(TINY, dtype=dtype, rngs=nnx.Rngs(1)))
 
@@ -53,14 +58,14 @@ def in_chunks(code, memory, x: jax.Array) -> jax.Array:
 def test_wan_latents_of_chunks_are_those_of_the_clip(pixels):
     codec = wan()
     streamed = in_chunks(codec.encode, codec.encoder_memory(2, SIZE), pixels)
-    whole = wan_vae.encode_clip(codec.vae, 2 * pixels[:, LEAD:] - 1)
+    whole = jax.jit(wan_vae.encode_clip)(codec.vae, 2 * pixels[:, LEAD:] - 1)
     np.testing.assert_allclose(streamed, whole, atol=2e-5)
 
 
 def test_wan_pictures_of_chunks_are_those_of_the_clip(latents):
     codec = wan()
     streamed = in_chunks(codec.decode, codec.decoder_memory(2, CELLS), latents)
-    whole = jnp.clip(0.5 + 0.5 * wan_vae.decode_clip(codec.vae, latents), 0, 1)
+    whole = jnp.clip(0.5 + 0.5 * jax.jit(wan_vae.decode_clip)(codec.vae, latents), 0, 1)
     np.testing.assert_allclose(streamed[:, LEAD:], whole, atol=2e-5)
     np.testing.assert_array_equal(streamed[:, :LEAD], np.repeat(streamed[:, LEAD : LEAD + 1], LEAD, axis=1))
 
