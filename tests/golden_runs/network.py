@@ -338,17 +338,7 @@ def check_df_grads(case: Case, precision: str) -> Rows:
         return 0.5 * jnp.mean((flow.flow_to_x0(noisy, velocity, t) - real) ** 2)
 
     gradients = export(jax.jit(jax.grad(loss))(params), net.cfg)
-    tolerance = case.spec["tolerance"][precision]
-    golden = case.goldens.read(case.spec)
-    assert gradients.keys() == golden.keys()
-    worst = {"l2": 0.0, "first": 0.0}
-    for name, facts in golden.items():
-        gradient = np.asarray(gradients[name], np.float64)
-        worst["l2"] = max(worst["l2"], abs(np.linalg.norm(gradient) - facts["l2"]) / facts["l2"])
-        first = np.abs(gradient.ravel()[: len(facts["first"])] - facts["first"]).max()
-        worst["first"] = max(worst["first"], first / facts["absmax"])
-    for name, found in worst.items():
-        yield f"{name} of {len(golden)}", found, tolerance
+    yield from stage2.check_gradient(gradients, case.goldens.read(case.spec), case.spec["tolerance"][precision])
 
 
 def check_manifest(case: Case, precision: str) -> Rows:
