@@ -1,5 +1,6 @@
 """Finds the stage that an experiment file describes and runs it."""
 
+import ast
 import importlib.util
 from pathlib import Path
 
@@ -27,10 +28,48 @@ def load_config(path: Path, overrides: list[str]) -> ml_collections.ConfigDict:
         if name not in config.keys():  # noqa: SIM118
             raise UserError(f"{path.name} has no field {name!r}; its fields are {', '.join(sorted(config.keys()))}.")
         try:
-            config[name] = type(config[name])(value)
-        except (TypeError, ValueError) as error:
+            config[name] = parse(value, config[name])
+        except ValueError as error:
             raise UserError(f"{name}={value} does not fit {path.name}: {error}.") from error
     return config
+
+
+def parse(text: str, default):
+    """A field's value from what was typed, of the same type as its default.
+
+    Yes and no are written true and false, tuples with or without brackets (`0.999,0.769,0` or `((7, 1), (9, 3))`).
+    Where the default is None, "none" and numbers or tuples of them are understood.
+
+    Raises:
+      ValueError: the text is nothing of that type.
+    """
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise ValueError("it takes true or false")
+        return text.lower() == "true"
+    if isinstance(default, int | float):
+        return type(default)(text)
+    if default is None and text.lower() == "none":
+        return None
+    try:
+        literal = ast.literal_eval(text)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError("it takes numbers separated by commas") from error
+    found = numbers(literal)
+    if default is not None and not isinstance(found, tuple):
+        raise ValueError("it takes several numbers separated by commas")
+    return found
+
+
+def numbers(value):
+    """A number, or tuples and lists of them as tuples. Raises ValueError for anything else."""
+    if isinstance(value, tuple | list):
+        return tuple(map(numbers, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    return value
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> Path:

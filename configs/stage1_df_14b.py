@@ -1,0 +1,49 @@
+"""Stage 1 at 14B as released: the student learns to denoise a chunk from a noisy past (spec training 1 and 6, "S1").
+
+    lipforcing train --config configs/stage1_df_14b.py --workdir runs/14b weights=weights/14b dataset=data/talkers
+
+`weights` holds base and adapter (`lipforcing convert --unmerged`), `dataset` is a folder of encoded clips. The released
+run had two clips on each of four devices: `batch` counts those of all devices, and 8 x 2 accumulated make 16. Its
+`max_iter=5000` is exclusive, hence 4999 updates.
+
+Not run: at least 4 accelerators of 80 GB are needed. Its whole update is built without numbers, and every value here
+compared with the specification, in tests/configs/test_released.py.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "stage": "diffusion_forcing",
+            "preset": "14b",
+            "seed": 0,
+            "dataset": "",  # folder of encoded clips
+            "weights": "",  # converted folder with base and adapter
+            "start": "",  # a trained part to go on from; without one the student starts as the teacher
+            "trained": "low_rank",
+            "lora_rank": 128,
+            "lora_alpha": 64.0,
+            "steps": 4999,
+            "batch": 8,
+            "accumulation": 2,
+            "frames": 21,
+            "chunk": 3,
+            "windows": ((7, 1), (10, 1), (13, 1), (9, 3), (12, 3)),
+            "t_list": (0.999, 0.769, 0.0),
+            "lr": 1e-5,
+            "b1": 0.9,
+            "b2": 0.999,
+            "eps": 1e-8,
+            "weight_decay": 0.01,
+            "clip_norm": 10.0,
+            "dtype": "bfloat16",
+            "remat": True,
+            "save_every": 500,
+            "keep": 2,
+            "log_every": 20,
+            "sample_every": 500,
+            "max_skipped": 100,
+        }
+    )
