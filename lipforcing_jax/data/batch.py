@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int16, Int32
 
 
 class Batch(NamedTuple):
@@ -21,5 +21,7 @@ class Batch(NamedTuple):
     """Features of the sound, grouped by latent frame."""
     cepstra: Float32[np.ndarray, "b m k"]
     """MFCC of the same span, 100 rows a second, for the reward."""
+    waveform: Int16[np.ndarray, "b n"]
+    """16 kHz, for those who watch."""
     prompt: Int32[np.ndarray, " b"]
     """Row of the data set's prompt table."""
