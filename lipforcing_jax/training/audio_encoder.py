@@ -13,7 +13,7 @@ from lipforcing_jax.data.phones import INVENTORY
 from lipforcing_jax.distill import hearing, train_state
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.audio import LogMelEncoder, encode_clip
-from lipforcing_jax.training.loop import fit
+from lipforcing_jax.training.loop import drawn, fit
 from lipforcing_jax.weights import store
 
 
@@ -60,9 +60,9 @@ def train(config, workdir: Path) -> Path:
     state = fit(
         train_state.create(params, optimiser),
         train_state.make_step(loss, optimiser, config.average_decay),
-        lambda i: batch_of(clips, config.seed + i, config.batch, config.frames),
+        drawn(lambda i: batch_of(clips, config.seed + i, config.batch, config.frames)),
         steps=config.steps, workdir=workdir / "audio", seed=config.seed, evaluate=evaluate,
-        save_every=config.save_every,
+        save_every=config.save_every, record=config.to_dict(),
     )  # fmt: skip
     encoder = nnx.merge(graphdef, state.average).encoder
     return store.save_module(workdir / "audio.safetensors", encoder, np.float16, {"stage": "audio"})

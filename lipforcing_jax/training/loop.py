@@ -1,18 +1,24 @@
 """One loop for every training stage: resume, step, report, keep, stop cleanly."""
 
-import json
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import grain
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
 from tqdm import tqdm
 
-from lipforcing_jax.distill.train_state import TrainState
+from lipforcing_jax.data.batch import Batch
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.sampling.plan import LEAD
+from lipforcing_jax.training.checkpoints import Checkpoints, check_record
+from lipforcing_jax.training.metrics import MetricsLog, counts, memory_gb
+
+State = TypeVar("State")
+Advance = Callable[[State, list, jax.Array], tuple[State, dict[str, jax.Array]]]
 
 
 @contextmanager
@@ -28,65 +34,114 @@ def stop_request():
             signal.signal(name, handler)
 
 
+def drawn(batch_at: Callable[[int], Any]) -> grain.DatasetIterator:
+    """Batches that are functions of their number, made one ahead on another thread."""
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    return iter(grain.MapDataset.range(1 << 40).map(batch_at).to_iter_dataset(options))
+
+
 def fit(
-    state: TrainState,
-    step: Callable[[TrainState, Any, jax.Array], tuple[TrainState, dict[str, jax.Array]]],
-    batch_at: Callable[[int], Any],
+    state: State,
+    advance: Advance,
+    batches: grain.DatasetIterator,
     *,
     steps: int,
     workdir: Path,
     seed: int,
+    accumulation: int = 1,
     log_every: int = 20,
     save_every: int = 200,
-    evaluate: Callable[[TrainState], dict[str, float]] | None = None,
-) -> TrainState:
+    keep: int = 2,
+    best: str | None = None,
+    evaluate: Callable[[State], dict[str, float]] | None = None,
+    sample: Callable[[State, int], None] | None = None,
+    sample_every: int = 0,
+    record: dict | None = None,
+    max_skipped: int | None = None,
+) -> State:
     """Trains up to `steps` updates, going on from the newest checkpoint in `workdir`.
 
-    Args:
-      batch_at: the batch of update i, a pure function of i, so that a resumed run sees what an unbroken one would.
-      evaluate: called at every save; its numbers go into the log beside the training metrics.
+    Stopped at any point and started again, a run ends with the numbers of an unbroken one: a checkpoint holds the state
+    and the place in the data, and the key of update i follows from the seed and i.
 
-    Writes `workdir/metrics.jsonl` and `workdir/checkpoints`. On SIGTERM or SIGINT it saves and returns.
+    Args:
+      state: a NamedTuple with a field `step`. advance: one update, by `accumulation` batches and the update's key.
+      batches: endless.
+      evaluate: called at every save; its numbers are logged, and `best` names the one by which a checkpoint is kept
+        beside the newest `keep`, with a minus sign where less is better.
+      sample: called with the state and the number of updates every `sample_every` updates, to draw pictures.
+      record: what the run was started with; going on with something else is refused.
+      max_skipped: how many samples or updates with numbers that are not finite may be left out.
+
+    Writes metrics.jsonl, tensorboard/, checkpoints/ and record.json in `workdir`. On SIGTERM or SIGINT it saves and
+    returns.
+
+    Raises:
+      UserError: the record differs, a checkpoint can't be read or written, or too much was skipped.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-    key = jax.random.key(seed)
-    folder = (workdir / "checkpoints").resolve()
-    with ocp.CheckpointManager(folder, options=options) as manager, stop_request() as asked:
-        if manager.latest_step() is not None:
-            state = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore(state))
-        first, seen = int(state.step), []
-        with (workdir / "metrics.jsonl").open("a") as log, tqdm(total=steps, initial=first, desc=workdir.name) as bar:
-            for i, batch in prefetch(batch_at, range(first, steps)):
-                state, metrics = step(state, batch, jax.random.fold_in(key, i))
-                seen.append(metrics)
+    if record is not None:
+        check_record(workdir, record)
+    key, skipped = jax.random.key(seed), 0.0
+    with (
+        Checkpoints(workdir / "checkpoints", keep, best) as checkpoints,
+        MetricsLog(workdir) as log,
+        stop_request() as asked,
+    ):
+        state = checkpoints.restore(state, batches)
+        first = int(state.step)
+        with tqdm(total=steps, initial=first, desc=workdir.name, unit="update") as bar:
+            clock = Clock()
+            for i in range(first, steps):
+                draws = [next(batches) for _ in range(accumulation)]
+                state, metrics = advance(state, draws, jax.random.fold_in(key, i))
+                log.add(metrics)
                 bar.update()
+                clock.count(draws)
                 done = i + 1
-                if done % log_every == 0 or done == steps:
-                    row = {name: float(np.mean([m[name] for m in seen])) for name in metrics}
-                    bar.set_postfix({name: f"{value:.4g}" for name, value in row.items()})
-                    seen.clear()
-                    rate = bar.format_dict["rate"]
-                    log.write(json.dumps({"step": done, "steps_per_second": rate, **row}) + "\n")
-                    log.flush()
-                if done % save_every == 0 or done == steps or asked():
-                    manager.save(done, args=ocp.args.StandardSave(state))
-                    if evaluate:
-                        log.write(json.dumps({"step": done, **evaluate(state)}) + "\n")
-                        log.flush()
+                last = done == steps or asked()
+                if last or done % log_every == 0:
+                    row = log.collect()
+                    skipped += sum(value for name, value in row.items() if counts(name))
+                    bar.set_postfix({name: f"{value:.4g}" for name, value in row.items() if not counts(name)})
+                    log.write(done, row | clock.rates() | {"memory_gb": memory_gb(), "skipped_in_all": skipped})
+                if last or done % save_every == 0:
+                    numbers = evaluate(state) if evaluate else {}
+                    checkpoints.save(done, state, batches, numbers)
+                    if numbers:
+                        log.write(done, numbers)
+                if sample and (done == steps or (sample_every and done % sample_every == 0)):
+                    sample(state, done)
+                if max_skipped is not None and skipped > max_skipped:
+                    raise UserError(
+                        f"Training in {workdir} stopped at update {done}: {skipped:.0f} samples or updates with "
+                        f"numbers that are not finite were left out, more than max_skipped={max_skipped}; look at the "
+                        "data and the learning rate."
+                    )
                 if asked():
                     break
     return state
 
 
-def prefetch(batch_at: Callable[[int], Any], indices: range) -> Iterator[tuple[int, Any]]:
-    """Prepares the next batch on another thread while the current one is used."""
-    from concurrent.futures import ThreadPoolExecutor
+class Clock:
+    """Updates and video frames a second since the last look."""
 
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(batch_at, indices[0]) if len(indices) else None
-        for i in indices:
-            batch = ahead.result()
-            if i + 1 < indices.stop:
-                ahead = pool.submit(batch_at, i + 1)
-            yield i, batch
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        self.updates, self.frames, self.since = 0, 0, time.perf_counter()
+
+    def count(self, draws: list) -> None:
+        self.updates += 1
+        for batch in draws:
+            if isinstance(batch, Batch):
+                self.frames += batch.target.shape[0] * (4 * batch.target.shape[1] - LEAD)
+
+    def rates(self) -> dict[str, float]:
+        seconds = time.perf_counter() - self.since
+        found = {"steps_per_second": self.updates / seconds}
+        if self.frames:
+            found["frames_per_second"] = self.frames / seconds
+        self.restart()
+        return found

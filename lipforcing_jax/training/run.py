@@ -1,6 +1,7 @@
 """Finds the stage that an experiment file describes and runs it."""
 
 import ast
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -8,7 +9,13 @@ import ml_collections
 
 from lipforcing_jax.errors import UserError
 
-STAGES = ("audio", "tiny_vae", "diffusion_forcing")
+STAGES = {
+    "audio": "audio_encoder",
+    "tiny_vae": "tiny_vae",
+    "diffusion_forcing": "student",
+    "self_forcing": "self_forcing",
+}
+"""The module of each stage in this room; its `train(config, workdir)` returns what it made."""
 
 
 def load_config(path: Path, overrides: list[str]) -> ml_collections.ConfigDict:
@@ -74,12 +81,6 @@ def numbers(value):
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> Path:
     """Runs one stage; returns the file with its weights."""
-    if config.stage == "audio":
-        from lipforcing_jax.training import audio_encoder as stage
-    elif config.stage == "tiny_vae":
-        from lipforcing_jax.training import tiny_vae as stage
-    elif config.stage == "diffusion_forcing":
-        from lipforcing_jax.training import student as stage
-    else:
+    if config.stage not in STAGES:
         raise UserError(f"Unknown stage {config.stage!r}; the stages are {', '.join(STAGES)}.")
-    return stage.train(config, workdir)
+    return importlib.import_module(f"lipforcing_jax.training.{STAGES[config.stage]}").train(config, workdir)

@@ -14,7 +14,7 @@ from lipforcing_jax.data import frame_pool
 from lipforcing_jax.distill import autoencoding, train_state
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.tiny_vae import TinyVAE
-from lipforcing_jax.training.loop import fit
+from lipforcing_jax.training.loop import drawn, fit
 from lipforcing_jax.training.principal import start_at_components
 from lipforcing_jax.weights import networks, store
 
@@ -54,8 +54,9 @@ def train(config, workdir: Path) -> Path:
     state = fit(
         train_state.create(params, optimiser),
         train_state.make_step(loss, optimiser, config.average_decay),
-        batch_at,
+        drawn(batch_at),
         steps=config.steps, workdir=workdir / "tiny_vae", seed=config.seed, save_every=config.save_every, evaluate=keep,
+        record=config.to_dict(),
     )  # fmt: skip
     keep(jax.device_get(state))
     return weights

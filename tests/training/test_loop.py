@@ -10,7 +10,7 @@ import pytest
 
 from lipforcing_jax.distill import train_state
 from lipforcing_jax.errors import UserError
-from lipforcing_jax.training.loop import fit
+from lipforcing_jax.training.loop import drawn, fit
 from lipforcing_jax.training.run import load_config
 
 
@@ -25,7 +25,7 @@ def run(folder, steps):
     state = train_state.create({"w": jnp.zeros(3)}, optimiser)
     step = train_state.make_step(quadratic, optimiser, 0.9)
     batch_at = lambda i: np.full(3, 1.0 + 0.1 * i, np.float32)  # noqa: E731
-    return fit(state, step, batch_at, steps=steps, workdir=folder, seed=3, log_every=2, save_every=4)
+    return fit(state, step, drawn(batch_at), steps=steps, workdir=folder, seed=3, log_every=2, save_every=4)
 
 
 def test_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path):
@@ -46,8 +46,8 @@ def test_an_update_that_is_not_finite_is_left_out_and_counted():
     optimiser = optax.adam(0.1)
     step = train_state.make_step(lambda p, b, k: (jnp.sum(p["w"] * b), {}), optimiser, 0.9)
     state = train_state.create({"w": jnp.ones(2)}, optimiser)
-    state, metrics = step(state, jnp.asarray([1.0, jnp.nan]), jax.random.key(0))
-    assert int(metrics["skipped"]) == 1 and int(state.step) == 1
+    state, metrics = step(state, [np.asarray([1.0, np.nan])], jax.random.key(0))
+    assert int(metrics["skipped_updates"]) == 1 and int(state.step) == 1
     np.testing.assert_array_equal(state.params["w"], [1, 1])
 
 

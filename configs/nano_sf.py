@@ -1,0 +1,61 @@
+"""Nano, stage 2: Sync-Window distribution matching with the SyncNet reward, from stage 1's student.
+
+    lipforcing train --config configs/nano_sf.py --workdir runs/nano
+
+Spec: training 2. What differs from the release: all parameters are trained, at a higher rate, on fewer clips.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "stage": "self_forcing",
+            "name": "stage2",
+            "preset": "nano",
+            "seed": 0,
+            "dataset": "",  # the work folder's
+            "trained": "everything",
+            "start": "stage1.safetensors",
+            "teacher": "teacher.safetensors",
+            "steps": 600,
+            "batch": 4,
+            "accumulation": 1,
+            "frames": 21,
+            "workers": 0,
+            "chunk": 3,
+            "window": 7,
+            "sink": 1,
+            "dynamic_rope": True,
+            "t_list": (0.999, 0.769, 0.0),
+            "shift": 5.0,
+            "guidance": 4.5,
+            "window_low": 0.556,
+            "window_high": 0.882,
+            "window_reverse": False,
+            "negative_prompt": "",  # file with its embedding; zeros without one
+            "reward": "sync_net",
+            "reward_beta": 2.0,
+            "reward_mode": "per_sample",
+            "reward_center": False,
+            "reward_clamp": None,
+            "student_every": 5,
+            "critic_scale": False,
+            "lr": 5e-5,
+            "critic_lr": 0.0,  # as the student's
+            "warmup": 0,
+            "b1": 0.0,
+            "b2": 0.999,
+            "eps": 1e-8,
+            "weight_decay": 0.01,
+            "clip_norm": 10.0,
+            "val_clips": 8,
+            "save_every": 100,
+            "log_every": 10,
+            "sample_every": 200,
+            "keep": 2,
+            "best": "",
+            "max_skipped": 100,
+        }
+    )

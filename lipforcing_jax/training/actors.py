@@ -1,0 +1,105 @@
+"""The networks of the two distillation stages from a run's settings: base, student, critic, teacher, judge."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import grain
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lipforcing_jax.data import reader
+from lipforcing_jax.data.batch import Batch
+from lipforcing_jax.data.reader import Reading
+from lipforcing_jax.distill.base import EVERYTHING, Base, split
+from lipforcing_jax.distill.self_forcing import Judge
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.models.dit import DiT
+from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.weights import networks, store
+
+
+class Actors(NamedTuple):
+    """One base and what makes it a student or a teacher. The critic begins as the teacher."""
+
+    base: Base
+    student: nnx.State
+    teacher: nnx.State | None
+
+
+def load(config, preset: Preset, workdir: Path) -> Actors:
+    """What `config` says: `trained` "everything" takes whole networks, "low_rank" pairs on a converted base.
+
+    Raises:
+      UserError: weights are missing or do not fit; `trained` is unknown.
+    """
+    if config.trained == "everything":
+        return whole_networks(config, preset, workdir)
+    if config.trained != "low_rank":
+        raise UserError(f'trained={config.trained!r} is unknown; it is "low_rank" or "everything".')
+    raise UserError("low_rank is not wired yet")
+
+
+def whole_networks(config, preset: Preset, workdir: Path) -> Actors:
+    """Networks all of whose parameters are trained, from files in the work folder; a student from nothing if
+    `start` is empty."""
+    make = networks.makers(preset)["dit"]
+    fresh = lambda: DiT(preset.dit, rngs=nnx.Rngs(config.seed))  # noqa: E731
+    student = store.load_module(workdir / config.start, make) if config.start else fresh()
+    base, trained = split(student, EVERYTHING)
+    teacher = split(store.load_module(workdir / config.teacher, make), EVERYTHING)[1] if config.teacher else None
+    return Actors(base, trained, teacher)
+
+
+def load_judge(config, preset: Preset, workdir: Path) -> Judge:
+    """Decoder and SyncNet of the reward."""
+    return Judge(load_decoder(config, preset, workdir), networks.load_sync_net(preset, workdir))
+
+
+def load_decoder(config, preset: Preset, workdir: Path) -> TinyVAE:
+    """The tiny autoencoder, which draws the student's latents."""
+    return store.load_module(workdir / networks.FILES["vae"], networks.makers(preset)["vae"])
+
+
+def negative_text(config, preset: Preset) -> Float[Array, "1 l d"]:
+    """The text that guidance leads away from: the embedding in the file `negative_prompt`, zeros where none is named.
+
+    Raises:
+      UserError: the file is missing or holds no array [l, d] of the network's size.
+    """
+    shape = (preset.dit.text_len, preset.dit.text_dim)
+    if not config.negative_prompt:
+        return jnp.zeros((1, *shape))
+    try:
+        found = np.load(config.negative_prompt)
+    except (OSError, ValueError) as error:
+        raise UserError(f"negative_prompt={config.negative_prompt} is no readable .npy file: {error}.") from error
+    if found.shape != shape:
+        raise UserError(f"The embedding in {config.negative_prompt} is {found.shape}, the network takes {shape}.")
+    return jnp.asarray(found, jnp.float32)[None]
+
+
+def dataset_folder(config, workdir: Path) -> Path:
+    """The data set that `config` names, or that of the work folder."""
+    return Path(config.dataset) if config.dataset else workdir / "dataset"
+
+
+def open_data(config, workdir: Path, split: str = "train", **changes) -> grain.DatasetIterator:
+    """Batches as `config` wants them."""
+    fields = {"batch": config.batch, "frames": config.frames, "chunk": config.chunk, "seed": config.seed,
+              "workers": config.workers}  # fmt: skip
+    return reader.read(dataset_folder(config, workdir), split, Reading(**fields | changes))
+
+
+def first_batch(config, workdir: Path, split: str, **changes) -> Batch:
+    """The first clips of a split in stored order, as many as there are up to `batch`."""
+    size = min(changes.pop("batch"), reader.count(dataset_folder(config, workdir), split))
+    return next(open_data(config, workdir, split, batch=size, shuffle=False, workers=0, **changes))
+
+
+def export(config, base: Base, trained: nnx.State, workdir: Path) -> Path:
+    """Writes the student as a whole network, beside the other stages' weights; a stopped run leaves a usable one."""
+    path = workdir / f"{config.name}.safetensors"
+    return store.save_module(path, base.join(trained), np.float16, {"stage": config.stage, "name": config.name})

@@ -1,0 +1,138 @@
+"""Checkpoints of a run: its state and its place in the data, written beside the training and found again.
+
+A run can be killed at any moment: a checkpoint appears under its name only when it is complete, and the one before it
+is removed only after that.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grain.checkpoint
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from lipforcing_jax.errors import UserError
+
+FREE_FIELDS = frozenset(
+    ("steps", "save_every", "log_every", "sample_every", "keep", "workers", "max_skipped")
+    + ("dataset", "start", "teacher", "weights")
+)
+"""Fields of a run's record that may differ when it goes on: they don't change what an update computes, or, where they
+name files, the checkpoint has their content."""
+
+
+class Checkpoints:
+    """The newest `keep` checkpoints of `folder`, and the best one by a metric of the evaluation, if `best` names one.
+
+    Args:
+      best: the metric's name, with a minus sign before it where less is better.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2, best: str | None = None):
+        self.folder = folder.resolve()
+        policies = [LatestN(n=keep)]
+        if best:
+            policies.append(BestN(get_metric_fn=score_of(best), n=1, keep_checkpoints_without_metrics=False))
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy(policies), cleanup_tmp_directories=True
+        )
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        with told_plainly(self.folder):
+            self.manager.close()
+
+    def save(self, step: int, state: Any, batches, metrics: dict[str, float] | None = None) -> None:
+        """Starts to write; returns when the values are copied, before they are on disk."""
+        with told_plainly(self.folder):
+            items = ocp.args.Composite(
+                state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(batches)
+            )
+            self.manager.save(step, args=items, metrics=metrics or None)
+
+    def restore(self, state: Any, batches) -> Any:
+        """The newest state, shaped and placed like `state`, and `batches` moved to its place; `state` if there is none.
+
+        Raises:
+          UserError: the stored state has other arrays than `state`.
+        """
+        step = self.manager.latest_step()
+        if step is None:
+            return state
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
+            data=grain.checkpoint.CheckpointRestore(batches),
+        )
+        try:
+            return self.manager.restore(step, args=items)["state"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"The checkpoint {step} in {self.folder} does not fit this run ({first_line(error)}); use another "
+                "work folder or the settings with which it was made."
+            ) from error
+
+
+class told_plainly:  # noqa: N801 - reads as a statement
+    """Turns a failed write into one sentence."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is not None and (reason := write_failure(error)):
+            raise UserError(
+                f"A checkpoint could not be written to {self.folder}: {reason}; the one before it is intact. Make room "
+                "and start the same command again."
+            ) from error
+
+
+def write_failure(error: BaseException | None) -> str | None:
+    """What a full or broken disk said, anywhere in a chain of errors; None for errors of another kind."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or first_line(error)
+        if any(word in str(error) for word in ("No space left", "RESOURCE_EXHAUSTED", "Disk quota")):
+            return "no space left on the disk"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+
+
+def score_of(best: str) -> Callable[[dict], float]:
+    """How good a checkpoint's metrics are: higher is better."""
+    name, sign = best.removeprefix("-"), -1.0 if best.startswith("-") else 1.0
+    return lambda metrics: sign * metrics[name]
+
+
+def check_record(folder: Path, record: dict) -> None:
+    """Keeps what a run was started with as `folder/record.json`, and refuses to go on with something else.
+
+    Raises:
+      UserError: a run in `folder` has other settings; the differing ones are named.
+    """
+    path = folder / "record.json"
+    given = json.loads(json.dumps(record, default=str))
+    if path.exists():
+        stored = json.loads(path.read_text())
+        names = sorted((given.keys() | stored.keys()) - FREE_FIELDS)
+        differing = [f"{n} was {stored.get(n)!r}, is {given.get(n)!r}" for n in names if stored.get(n) != given.get(n)]
+        if differing:
+            raise UserError(
+                f"The run in {folder} was started with other settings ({'; '.join(differing)}); use them again or "
+                "another work folder."
+            )
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(given, indent=1) + "\n")
+    partial.replace(path)

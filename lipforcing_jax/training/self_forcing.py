@@ -1,0 +1,159 @@
+"""Stage "self_forcing": stage 2, Sync-Window distribution matching with the SyncNet reward (spec training 2)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from lipforcing_jax.data import reader
+from lipforcing_jax.distill import distillation, optimisers
+from lipforcing_jax.distill.base import Base
+from lipforcing_jax.distill.distillation import Distillation, Optimisers
+from lipforcing_jax.distill.distribution_matching import SyncWindow
+from lipforcing_jax.distill.reward import RewardConfig
+from lipforcing_jax.distill.self_forcing import Judge, Recipe, draw_exit_step, teach_critic, teach_student
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.media.mouth_mask import latent_mask
+from lipforcing_jax.models import presets
+from lipforcing_jax.models.presets import WindowConfig
+from lipforcing_jax.training import actors
+from lipforcing_jax.training.conditions import condition_of
+from lipforcing_jax.training.loop import fit
+from lipforcing_jax.training.validation import Validation
+
+
+class Rules(NamedTuple):
+    """How the two parts of an update take turns.
+
+    `critic_scale`: the reference multiplies the critic's gradient by the number of batches whenever the student learns
+    too (spec training, trap T4); False keeps it to the mean.
+    """
+
+    student_every: int = 5
+    critic_scale: bool = False
+
+
+class Fixed(NamedTuple):
+    """What never changes: networks and tables."""
+
+    base: Base
+    teacher: nnx.State
+    judge: Judge | None
+    mask: Float[Array, "h w"]
+    prompts: Float[Array, "p l d"]
+    negative_text: Float[Array, "1 l d"]
+
+
+def recipe_of(config) -> Recipe:
+    """The recipe that an experiment file describes."""
+    reward = RewardConfig(config.reward_beta, config.reward_mode, config.reward_center, config.reward_clamp)
+    return Recipe(
+        window=WindowConfig(config.chunk, config.window, config.sink, config.dynamic_rope),
+        t_list=tuple(config.t_list),
+        shift=config.shift,
+        guidance=SyncWindow(config.guidance, config.window_low, config.window_high, config.window_reverse),
+        reward=reward if config.reward != "none" else None,
+    )
+
+
+def optimisers_of(config) -> Optimisers:
+    """Two of the same kind; only the student's clips (spec training 2.9)."""
+    numbers = config.lr, config.b1, config.b2, config.eps, config.weight_decay
+    critic = (config.critic_lr or config.lr, *numbers[1:])
+    return Optimisers(
+        optimisers.adamw(*numbers, config.clip_norm, config.warmup), optimisers.adamw(*critic, warmup=config.warmup)
+    )
+
+
+def make_advance(fixed: Fixed, recipe: Recipe, optimise: Optimisers, rules: Rules) -> Callable:
+    """`(state, draws, key) -> (state, metrics)`: one update, by as many batches as `draws` holds.
+
+    Both parts see every batch. The student is judged by the critic as it was before this update, and each part draws
+    noise, levels and exit steps of its own.
+    """
+
+    def advance(state: Distillation, draws: list, key: Array):
+        students_turn = (int(state.step) + 1) % rules.student_every == 0
+        critic_sum = student_sum = None
+        rewards, metrics = state.rewards, []
+        for i, batch in enumerate(draws):
+            condition = condition_of(batch, fixed.mask, fixed.prompts)
+            for_critic, for_student, exits = jax.random.split(jax.random.fold_in(key, i), 3)
+            exits = jax.random.split(exits)
+            gradients, found = teach_critic(
+                fixed.base, state.critic, state.student, condition, for_critic, recipe, draw_exit_step(exits[0], recipe)
+            )
+            critic_sum = gradients if critic_sum is None else distillation.add(critic_sum, gradients)
+            metrics.append({rename(name): value for name, value in found.items()})
+            if students_turn:
+                gradients, found, rewards = teach_student(
+                    fixed.base, state.student, state.critic, fixed.teacher, condition, fixed.negative_text, for_student,
+                    recipe, draw_exit_step(exits[1], recipe), fixed.judge, batch.cepstra, rewards,
+                )  # fmt: skip
+                student_sum = gradients if student_sum is None else distillation.add(student_sum, gradients)
+                metrics[-1] |= found
+        share = 1 / len(draws)
+        scales = (1.0 if students_turn and rules.critic_scale else share, share)
+        state, facts = distillation.update(state, critic_sum, student_sum, rewards, scales, optimise)
+        return state, together(metrics) | facts
+
+    return advance
+
+
+def rename(name: str) -> str:
+    """The critic's count of samples left out stands beside the student's."""
+    return "skipped_critic_samples" if name == "skipped_samples" else name
+
+
+def together(metrics: list[dict[str, Array]]) -> dict[str, Array]:
+    """Means over the batches of an update; sums of what counts."""
+    gathered = {name: jnp.stack([m[name] for m in metrics]) for name in metrics[0]}
+    return {name: v.sum() if name.startswith("skipped") else v.mean() for name, v in gathered.items()}
+
+
+def fixed_parts(config, preset: presets.Preset, workdir: Path) -> tuple[Fixed, nnx.State]:
+    """Networks and tables of a run, and the student it starts from."""
+    found = actors.load(config, preset, workdir)
+    judge = actors.load_judge(config, preset, workdir) if config.reward != "none" else None
+    prompts = jnp.asarray(reader.prompts(actors.dataset_folder(config, workdir)))
+    fixed = Fixed(
+        found.base, found.teacher, judge, jnp.asarray(latent_mask(preset.latent_size), jnp.float32), prompts,
+        actors.negative_text(config, preset),
+    )  # fmt: skip
+    return fixed, found.student
+
+
+def train(config, workdir: Path) -> Path:
+    """Runs the stage described by `config` (see configs/nano_sf.py); returns the weights file.
+
+    Raises:
+      UserError: weights or data are missing or do not fit.
+    """
+    if config.student_every < 1:
+        raise UserError(f"student_every={config.student_every} must be at least 1; the release has 5.")
+    preset, recipe, optimise = presets.by_name(config.preset), recipe_of(config), optimisers_of(config)
+    fixed, student = fixed_parts(config, preset, workdir)
+    state = distillation.create(student, fixed.teacher, optimise)
+    vae = fixed.judge.vae if fixed.judge else actors.load_decoder(config, preset, workdir)
+    batch = actors.first_batch(config, workdir, "val", batch=config.val_clips, frames=None)
+    folder = workdir / config.name / "samples"
+    validation = Validation(batch, fixed.mask, fixed.prompts, recipe, vae, fixed.judge, folder)
+
+    def evaluate(state: Distillation) -> dict[str, float]:
+        actors.export(config, fixed.base, state.student, workdir)
+        return validation.measure(fixed.base, state.student)
+
+    state = fit(
+        state,
+        make_advance(fixed, recipe, optimise, Rules(config.student_every, config.critic_scale)),
+        actors.open_data(config, workdir),
+        steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
+        log_every=config.log_every, save_every=config.save_every, keep=config.keep, best=config.best or None,
+        evaluate=evaluate, sample=lambda state, step: validation.draw(fixed.base, state.student, step),
+        sample_every=config.sample_every, record=config.to_dict(), max_skipped=config.max_skipped,
+    )  # fmt: skip
+    return actors.export(config, fixed.base, state.student, workdir)
