@@ -101,6 +101,7 @@ def cut(sample: dict[str, np.ndarray], prompt: int, first: int, frames: int) -> 
         ref_sequence=_float(sample["reference"][span]),
         audio=_float(grouped(sample["audio"])[span]),
         cepstra=_float(mfcc(sound)),
+        waveform=sound,
         prompt=np.int32(prompt),
     )
 

@@ -55,10 +55,9 @@ class Facts:
     @classmethod
     def of(cls, preset: Preset, latent_frames: int, weights: str) -> "Facts":
         """The facts of clips of `latent_frames` encoded by the networks of a preset."""
-        return cls(
-            preset.name, preset.face_size, latent_frames, preset.latent_size, preset.dit.latent_channels,
-            preset.dit.audio_dim, weights,
-        )  # fmt: skip
+        channels = (preset.wan_vae or preset.tiny_vae).latent_channels
+        cells, width = preset.latent_size, preset.audio.features
+        return cls(preset.name, preset.face_size, latent_frames, cells, channels, width, weights)
 
     @property
     def frames(self) -> int:

@@ -12,7 +12,9 @@ from lipforcing_jax.errors import UserError
 STAGES = {
     "audio": "audio_encoder",
     "tiny_vae": "tiny_vae",
+    "flow_matching": "teacher",
     "diffusion_forcing": "student",
+    "talkers": "talkers",
     "self_forcing": "self_forcing",
 }
 """The module of each stage in this room; its `train(config, workdir)` returns what it made."""

@@ -1,0 +1,26 @@
+"""Nano: the data set of drawn talkers that teacher and student read.
+
+    lipforcing train --config configs/nano_talkers.py --workdir runs/nano
+
+Needs the autoencoder (nano_vae.py) and the ear (nano_audio.py) in the workdir.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "stage": "talkers",
+            "preset": "nano",
+            "seed": 0,
+            "pairs": 1400,
+            "heldout": 20,
+            "looks": 1,
+            "latent_frames": 21,
+            "speech_clips": 2800,
+            "speech_frames": 129,
+            "silent_share": 0.15,
+            "workers": 2,
+        }
+    )
