@@ -10,6 +10,7 @@ from pathlib import Path
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import flags
 from jaxtyping import Float16, Float32
 
 from lipforcing_jax.data.batch import Batch
@@ -70,6 +71,7 @@ def read(folder: Path, split: str, reading: Reading) -> grain.DatasetIterator[Ba
     options = grain.ReadOptions(num_threads=READ_AHEAD, prefetch_buffer_size=READ_AHEAD)
     batches = batches.to_iter_dataset(options)
     if reading.workers:
+        flags.FLAGS.mark_as_parsed()  # grain asks absl for the defaults of its own flags
         batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers))
     return iter(batches)
 
