@@ -10,6 +10,7 @@ from flax import nnx
 
 from lipforcing_jax.distill import diffusion_forcing as df
 from lipforcing_jax.distill.base import EVERYTHING, split
+from lipforcing_jax.distill.condition import Condition
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.dit import DiT
 
@@ -20,16 +21,18 @@ CFG = replace(presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_
 def setting():
     base, params = split(DiT(CFG, rngs=nnx.Rngs(0)), EVERYTHING)
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
-    clip = df.Clip(draw(1, 2, 6, 4, 4, 16), draw(2, 2, 1, 4, 4, 16), draw(3, 2, 6, 4, 4, 16), draw(4, 2, 6, 4, 4, 16),
-                   draw(5, 2, 6, 4 * CFG.audio_dim))  # fmt: skip
-    return base, params, clip, jnp.ones((4, 4)).at[2:].set(0.0)
+    condition = Condition(
+        text=jnp.zeros((2, CFG.text_len, CFG.text_dim)), audio=draw(5, 2, 6, 4 * CFG.audio_dim),
+        ref_latent=draw(2, 2, 1, 4, 4, 16), masked_video=draw(3, 2, 6, 4, 4, 16), ref_sequence=draw(4, 2, 6, 4, 4, 16),
+        mask=jnp.ones((4, 4)).at[2:].set(0.0),
+    )  # fmt: skip
+    return base, params, draw(1, 2, 6, 4, 4, 16), condition
 
 
 def run(setting, t_list, **changes):
-    base, params, clip, mask = setting
-    text = jnp.zeros((1, CFG.text_len, CFG.text_dim))
+    base, params, target, condition = setting
     masks = jnp.asarray(df.window_masks(6, 3))
-    fn = lambda p: df.loss(base, p, clip, mask, masks, jax.random.key(7), chunk=3, t_list=t_list, text=text, **changes)  # noqa: E731,E501
+    fn = lambda p: df.loss(base, p, target, condition, masks, jax.random.key(7), chunk=3, t_list=t_list, **changes)  # noqa: E731,E501
     return jax.value_and_grad(fn, has_aux=True)(params)
 
 
@@ -41,7 +44,7 @@ def test_clean_chunks_give_no_loss_and_no_gradient(setting):
 
 def test_noisy_chunks_give_a_gradient_to_sound_and_picture(setting):
     (value, metrics), gradients = run(setting, (0.999, 0.769))
-    assert float(value) > 0 and set(metrics) == {"mouth_error_0.999"}
+    assert float(value) > 0 and set(metrics) == {"mouth_error_0.999", "skipped_samples"}
     assert float(jnp.abs(gradients["audio_proj"]["proj"]["kernel"][...]).max()) > 0
     assert float(jnp.abs(gradients["patch_embedding"]["kernel"][...]).max()) > 0
 
@@ -69,20 +72,20 @@ def test_windows_are_those_of_the_release():
 
 def test_a_residual_network_starts_as_the_reference_sequence(setting):
     """Before training, the x0 of nano's parametrisation is the source video itself."""
-    _, _, clip, mask = setting
+    _, _, target, condition = setting
     model = DiT(replace(CFG, residual=True), rngs=nnx.Rngs(0))
-    condition = df.condition_channels(clip.ref_latent, mask, clip.masked_video, clip.ref_sequence)
-    noisy, t = jax.random.normal(jax.random.key(8), clip.target.shape), jnp.full((2, 1), 0.999)
-    text = model.text_keys(jnp.zeros((2, CFG.text_len, CFG.text_dim)))
-    velocity, _ = model(noisy, condition, t, text, clip.audio, positions=jnp.arange(6))
-    np.testing.assert_allclose(df.flow.flow_to_x0(noisy, velocity, t), clip.ref_sequence, atol=1e-5)
+    noisy, t = jax.random.normal(jax.random.key(8), target.shape), jnp.full((2, 1), 0.999)
+    text = model.text_keys(condition.text)
+    velocity, _ = model(noisy, condition.channels(), t, text, condition.audio, positions=jnp.arange(6))
+    np.testing.assert_allclose(df.flow.flow_to_x0(noisy, velocity, t), condition.ref_sequence, atol=1e-5)
 
 
-def test_pairs_alone_can_be_trained(setting):
-    """On a frozen base the gradient has the pairs and the input layers, and nothing else."""
-    _, _, clip, mask = setting
-    base, pairs = split(DiT(CFG, lora=presets.LoRAConfig(2, 1.0), rngs=nnx.Rngs(0)))
-    _, gradients = run((base, pairs, clip, mask), (0.999,))
-    assert jax.tree.structure(gradients) == jax.tree.structure(pairs)
-    # B starts at zero, so the first gradient reaches B and not yet A.
-    assert float(jnp.abs(gradients["blocks"]["ffn_in"]["lora_b"][...]).max()) > 0
+def test_a_sample_that_is_no_number_takes_no_part(setting):
+    """The loss and gradient are those of the batch without it, and it is counted."""
+    base, params, target, condition = setting
+    (clean, _), gradients = run(setting, (0.999,))
+    spoilt = base, params, target.at[1, 0, 0, 0, 0].set(jnp.nan), condition
+    (value, metrics), partial = run(spoilt, (0.999,))
+    assert int(metrics["skipped_samples"]) == 1 and np.isfinite(float(value)) and float(value) != float(clean)
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(partial))
+    assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(gradients))
