@@ -1,0 +1,45 @@
+"""Nano's bidirectional teacher by flow matching, from nothing.
+
+    lipforcing train --config configs/nano_teacher.py --workdir runs/nano
+
+Spec: network 7 and 8, training 0.2. It sees whole clips, because it will be sampled on whole clips; a tenth of them
+without their sound, so that guidance has something to lead away from.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "stage": "flow_matching",
+            "name": "teacher",
+            "preset": "nano",
+            "seed": 0,
+            "dataset": "",  # the work folder's
+            "trained": "everything",
+            "start": "",  # weights to go on from; empty begins from nothing
+            "teacher": "",
+            "negative_prompt": "",
+            "steps": 4000,
+            "batch": 4,
+            "accumulation": 1,
+            "frames": 21,
+            "workers": 0,
+            "chunk": 3,
+            "drop_share": 0.1,
+            "lr": 2.4e-3,
+            "schedule": "cosine",
+            "warmup": 100,
+            "weight_decay": 0.02,
+            "clip_norm": 1.0,
+            "average_decay": 0.998,
+            "keep_weight": 0.2,
+            "remat": False,
+            "val_clips": 8,
+            "save_every": 200,
+            "log_every": 20,
+            "keep": 2,
+            "max_skipped": 100,
+        }
+    )
