@@ -42,9 +42,9 @@ class FrozenNorm(nnx.Module):
     """Batch norm by stored statistics."""
 
     def __init__(self, width: int, *, param_dtype=jnp.float32, **_):
-        ones, zeros = jnp.ones((width,), param_dtype), jnp.zeros((width,), param_dtype)
-        self.scale, self.bias = nnx.Param(ones), nnx.Param(zeros)
-        self.mean, self.variance = nnx.Param(zeros), nnx.Param(ones)
+        # Arrays of their own: a training step that gives its buffers away may not meet one twice.
+        self.scale, self.variance = (nnx.Param(jnp.ones((width,), param_dtype)) for _ in range(2))
+        self.bias, self.mean = (nnx.Param(jnp.zeros((width,), param_dtype)) for _ in range(2))
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         return (x - self.mean[...]) * jax.lax.rsqrt(self.variance[...] + 1e-5) * self.scale[...] + self.bias[...]
