@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lipforcing_jax import __version__
+from lipforcing_jax.cli_data import add_data
 from lipforcing_jax.cli_weights import add_convert, add_download
 from lipforcing_jax.errors import UserError
 
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("info", help="versions, devices, presets, where weights are").set_defaults(run=_info)
     add_convert(commands)
     add_download(commands)
+    add_data(commands, _number)
     _add_train(commands)
     _add_eval(commands)
     _add_parity(commands)

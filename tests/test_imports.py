@@ -12,7 +12,7 @@ LEVELS = [
     {"models", "flow", "options", "parallel"},
     {"distill", "sampling", "media", "data", "weights", "report", "listening"},
     {"pipeline", "clips", "training", "evaluation", "parity"},
-    {"cli", "cli_weights", "__main__"},
+    {"cli", "cli_data", "cli_weights", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -5,10 +5,7 @@ generator path gathers a gigabyte and then sorts on disk by TensorFlow, which is
 anyhow. `build_by_beam` lets the workers of Apache Beam encode and write, for sets that are too big for one process.
 """
 
-import fcntl
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +13,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float
 
+from lipforcing_jax.data.new_folder import DONE, new_folder
 from lipforcing_jax.data.sample import METADATA, NAME, PROMPTS, Facts, Sample
 from lipforcing_jax.errors import UserError
-from lipforcing_jax.weights.staging import is_full
 
 Keyed = tuple[str, Sample]
 """A sample with a name that no other of its split has."""
@@ -74,7 +71,7 @@ def build(
       UserError: `out` is there already, a split gets no sample or names one twice, or the disk becomes full. Nothing of
         the new data set is left behind, and what was there before stays.
     """
-    with _new_folder(out, overwrite) as folder:
+    with new_folder(out, overwrite, METADATA) as folder:
         info = Clips(facts, folder).info
         place = Path(info.data_dir)
         place.mkdir(parents=True)
@@ -117,50 +114,13 @@ def build_by_beam(
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:
         raise UserError('Building by Beam needs it: pip install "lipforcing-jax[beam]".') from error
-    with _new_folder(out, overwrite) as folder:
+    with new_folder(out, overwrite, METADATA) as folder:
         builder = Clips(facts, folder, sources, encode)
         _check_filled({split: len(found) for split, found in sources.items()}, out)
         settings = tfds.download.DownloadConfig(beam_options=PipelineOptions(list(options)))
         builder.download_and_prepare(download_config=settings)
         _finish(Path(builder.data_dir), prompts, folder)
     return {split: info.num_examples for split, info in builder.info.splits.items()}
-
-
-@contextmanager
-def _new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder beside `out` to work in; its `done` takes the place of `out` when the block ends well.
-
-    What a killed build has left there is cleared away.
-    """
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} is there already; choose another place, or ask for it to be overwritten.")
-    if out.exists() and not (out / METADATA).is_file():
-        raise UserError(f"{out} is no data set, so it is not overwritten; choose another place.")
-    folder = out.parent / f".{out.name}.partial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (out.parent / f".{out.name}.lock").open("w")
-    except OSError as error:
-        raise UserError(f"A folder can't be made in {out.parent}: {error.strerror}; choose another place.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"Another build of {out} is under way; wait for it or choose another place.") from error
-        try:
-            shutil.rmtree(folder)
-            folder.mkdir()
-            yield folder
-            if out.exists():
-                out.rename(folder / "old")
-            (folder / "done").rename(out)
-        except BaseException as error:
-            if is_full(error):
-                raise UserError(f"The disk of {out} is full; free some space or choose another place.") from error
-            raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(lock.name).unlink(missing_ok=True)
 
 
 def _check_filled(counts: Mapping[str, int], out: Path) -> None:
@@ -173,4 +133,4 @@ def _finish(place: Path, prompts: Prompts, folder: Path) -> None:
     """Puts the prompts beside the records and makes both the result."""
     embeddings = np.asarray(prompts.embeddings, np.float16)
     np.savez(place / PROMPTS, texts=np.array(prompts.texts), embeddings=embeddings)
-    place.rename(folder / "done")
+    place.rename(folder / DONE)

@@ -79,7 +79,7 @@ def test_a_killed_build_does_not_stand_in_the_way_but_a_running_one_does(tmp_pat
     builder.build(tmp_path / "set", FACTS, PROMPTS, {"train": clips([0])})
     with (tmp_path / ".other.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UserError, match="Another build"):
+        with pytest.raises(UserError, match="Another run is making"):
             builder.build(tmp_path / "other", FACTS, PROMPTS, {"train": clips([0])})
 
 
