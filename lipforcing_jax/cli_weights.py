@@ -7,7 +7,8 @@ from lipforcing_jax.errors import UserError
 
 CHECKPOINTS = {
     "student": "merged student, such as lipforcing_14b.pth",
-    "base": "instead of a merged student: the Wan network that it was made from, a file or folder",
+    "base": "instead of a merged student: the Wan network that it was made from, a file or folder, or a folder that "
+    "holds it unmerged",
     "adapter": "with --base: the sound adapter",
     "delta": "with --base: what distillation trained",
     "vae": "Wan2.1_VAE.pth",
@@ -25,6 +26,7 @@ def add_convert(commands) -> None:
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
     parser.add_argument("--prompt", metavar="TEXT", help='what --text encodes (default: "a person talking")')
     parser.add_argument("--heads", type=int, metavar="N", help="attention heads of a student of unpublished size")
+    parser.add_argument("--unmerged", action="store_true", help="keep --base and --adapter apart, for training")
     parser.add_argument("--export", action="store_true", help="write the reference's files from --from DIR")
     parser.add_argument("--from", type=Path, dest="folder", metavar="DIR", help="with --export: converted weights")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
@@ -34,7 +36,7 @@ def add_convert(commands) -> None:
 
 def _convert(options) -> None:
     given = {name for name in (*CHECKPOINTS, "prompt", "heads") if getattr(options, name) is not None}
-    if options.export != (options.folder is not None) or (options.export and given):
+    if options.export != (options.folder is not None) or (options.export and (given or options.unmerged)):
         raise UserError("Writing back takes --export, --from DIR and --out DIR, and nothing else.")
     from lipforcing_jax.weights.convert import Inputs, convert
     from lipforcing_jax.weights.export import export
@@ -45,7 +47,8 @@ def _convert(options) -> None:
             summary = export(options.folder, options.out, bar)
         else:
             renamed = {"wav2vec": "wav2vec2"}
-            inputs = Inputs(**{renamed.get(name, name): getattr(options, name) for name in given})
+            values = {renamed.get(name, name): getattr(options, name) for name in given}
+            inputs = Inputs(**values, unmerged=options.unmerged)
             summary = convert(inputs, options.out, bar)
     finally:
         bar.close()

@@ -5,7 +5,7 @@ the base's matrices; those of the delta replace the adapter's, because both are 
 rounds where the reference rounds: factors, product and sum each to the parameters' precision.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import ml_dtypes
@@ -35,6 +35,17 @@ class Assembled(Source):
         value = np.array(stored, self.precision)
         release(stored)
         return merged(value, *self.pairs[name], self.scale) if name in self.pairs else value
+
+    def apart(self) -> tuple[Source, Source]:
+        """The same without the pairs, and the pairs beside all other tensors as they are stored."""
+        modules = {name.removesuffix(".weight"): pair for name, pair in self.pairs.items()}
+        factors = {m + A: a for m, (a, _) in modules.items()} | {m + B: b for m, (_, b) in modules.items()}
+        return replace(self, pairs={}), Source(self.tensors | factors, self.files)
+
+    @property
+    def rank(self) -> int:
+        """Of every pair."""
+        return next(iter(self.pairs.values()))[0].shape[0]
 
 
 def merged(weight: np.ndarray, a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
@@ -72,8 +83,8 @@ def assemble(
     added, pairs = split(adapter)
     trained, new_pairs = split(delta) if delta else ({}, {})
     tensors |= added | trained
-    if "patch_embedding.weight" in tensors:
-        tensors["patch_embedding.weight"] = widened(tensors)
+    if "patch_embedding.weight" in tensors and (channels := _input_channels(tensors)):
+        tensors["patch_embedding.weight"] = widened(tensors["patch_embedding.weight"], channels)
     cfg = sizes.dit(Source(tensors, adapter.files), num_heads)
     what = "with its adapter and delta" if delta else "with its adapter"
     check(Source(tensors, base.files), dit_names.manifest(cfg), f"{what} a Wan student with sound")
@@ -95,15 +106,19 @@ def split(source: Source) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
     return plain, factors
 
 
-def widened(tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """The patch embedding for all input channels; the channels that an older layout does not have are zeros."""
-    weight = tensors["patch_embedding.weight"]
-    head = tensors.get("head.head.weight")
+def _input_channels(tensors: dict[str, np.ndarray]) -> int | None:
+    """Of a network with so many latent channels; None where the tensors are none of such a network."""
+    weight, head = tensors["patch_embedding.weight"], tensors.get("head.head.weight")
     if weight.ndim != 5 or head is None or head.ndim != 2:
-        return weight  # Refused in a moment, by the check of all tensors.
-    latents = head.shape[0] // int(np.prod(weight.shape[2:]))
-    missing = 4 * latents + 1 - weight.shape[1]
-    return np.pad(weight, ((0, 0), (0, max(missing, 0)), (0, 0), (0, 0), (0, 0)))
+        return None  # Refused in a moment, by the check of all tensors.
+    return 4 * (head.shape[0] // int(np.prod(weight.shape[2:]))) + 1
+
+
+def widened(weight: np.ndarray, channels: int) -> np.ndarray:
+    """The patch embedding for all input channels; the channels that an older layout does not have are zeros."""
+    if weight.ndim != 5 or weight.shape[1] >= channels:
+        return weight
+    return np.pad(weight, ((0, 0), (0, channels - weight.shape[1]), (0, 0), (0, 0), (0, 0)))
 
 
 def checked_pairs(factors: Source, cfg: DiTConfig) -> dict[str, tuple[np.ndarray, np.ndarray]]:

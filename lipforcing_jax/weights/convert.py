@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.models.presets import LoRAConfig
 from lipforcing_jax.weights import (
     converted,
     dit_diffusers,
@@ -22,8 +23,11 @@ from lipforcing_jax.weights import (
     piecewise,
     safetensors_file,
     sizes,
+    stacked,
     text_encoder,
     tiny_vae_names,
+    trained_part,
+    training_parts,
     wan_vae_diffusers,
     wav2vec2_names,
 )
@@ -52,16 +56,25 @@ class Inputs:
     syncnet: Path | None = None
     prompt: str | None = None
     heads: int | None = None
+    unmerged: bool = False
+    """Keep base and adapter apart, for training."""
 
     def check(self) -> None:
         """Raises UserError for what can't be meant."""
-        given = {name for name, value in asdict(self).items() if value is not None}
+        given = {name for name, value in asdict(self).items() if value is not None} - {"unmerged"}
         if not given - {"prompt", "heads"}:
             raise UserError("Nothing to convert; give at least one checkpoint, such as --student FILE.")
         if "student" in given and given & {"base", "adapter", "delta"}:
             raise UserError("Give either a merged student or its base, adapter and delta, not both.")
-        if ("base" in given) != ("adapter" in given) or ("delta" in given and "base" not in given):
+        stored = self.base is not None and converted.is_converted(self.base)
+        lone = "base" in given and "adapter" not in given and not stored
+        if lone or ("base" not in given and given & {"adapter", "delta"}):
             raise UserError("A student in parts needs --base and --adapter, and --delta for a distilled one.")
+        if self.unmerged and (stored or "delta" in given or "base" not in given):
+            raise UserError(
+                "--unmerged keeps the reference's --base and --adapter apart, for training; a delta is where training "
+                "may start, as it is (start=FILE)."
+            )
         if "prompt" in given and "text" not in given:
             raise UserError("A prompt needs the text encoder; give it by --text.")
         if "heads" in given and not given & {"student", "base"}:
@@ -113,14 +126,24 @@ def convert(inputs: Inputs, out: Path, progress: Progress = lambda done, of: Non
     kept = _kept(out, list(prepared))
     total = sum(part.nbytes for part in prepared.values())
     check_space(out, total)
-    with staging(out) as staged, Digests({f for part in prepared.values() for f in part.files}) as digests:
+    files = {f for part in prepared.values() for f in part.files if f.is_file()}
+    with staging(out) as staged, Digests(files) as digests:
         for name, part in prepared.items():
             _write(staged, name, part, lambda done: progress(done, total))
-        records = {name: part.record([digests.origin(f) for f in part.files]) for name, part in prepared.items()}
+        records = {name: part.record(_origins(part.files, digests)) for name, part in prepared.items()}
         manifest = _manifest(kept | records)
         (staged / converted.MANIFEST).write_text(manifest.text())
         publish(staged, out, [converted.place(staged, name).name for name in prepared] + [converted.MANIFEST])
     return Summary(manifest, list(prepared), total, time.perf_counter() - started)
+
+
+def _origins(files: list[Path], digests: Digests) -> list[converted.Origin]:
+    """The files, and in the place of a converted part those that it came from."""
+    origins = []
+    for path in files:
+        stored = path.is_dir()
+        origins += converted.parse_manifest(path.parent).parts[path.name].sources if stored else [digests.origin(path)]
+    return origins
 
 
 def _kept(out: Path, names: list[str]) -> dict[str, converted.Part]:
@@ -164,9 +187,9 @@ def prepare(inputs: Inputs) -> dict[str, Prepared]:
         "wav2vec2": (inputs.wav2vec2, _open_wav2vec2),
         "syncnet": (inputs.syncnet, _open_syncnet),
     }
-    prepared = {}
+    prepared = _apart(inputs) if inputs.unmerged else {}
     for name, (path, opener) in openers.items():
-        if path is not None:
+        if path is not None and not (name == "student" and inputs.unmerged):
             prepared[name] = _network(name, *_measured(name, path, opener))
     if inputs.text is not None:
         prepared[parts.TEXT] = _text(inputs.text, inputs.prompt)
@@ -190,24 +213,26 @@ def _network(name: str, found: Source, config) -> Prepared:
     network = parts.NETWORKS[name]
     expected = network.names.manifest(config)
     check(found, expected, network.title, network.ignored)
-    leaves = stacked_leaves(found, config) if name == "student" else whole_leaves(network, found, config)
-    return Prepared(config, leaves, len(expected), found.files)
+    if name == "student":
+        return _stacked(found, dit_names.abstract_state(config), config, config, found.files)
+    return Prepared(config, whole_leaves(network, found, config), len(expected), found.files)
 
 
-def stacked_leaves(found: Source, config) -> dict[tuple[str, ...], Leaf]:
-    """The student's parameters, whose blocks are read one by one."""
+def _stacked(found: Source, abstract, sizes, config, files: list[Path]) -> Prepared:
+    """Parameters of the diffusion network; `config` describes the part and `sizes` the network."""
+    tensors = len(dit_names.manifest_of(abstract, sizes))
+    return Prepared(config, stacked.leaves(found, abstract, sizes), tensors, files)
 
-    def leaf(path, shape, stacked: bool) -> Leaf:
-        names = {i: dit_names.reference_name(path, i) for i in (range(shape[0]) if stacked else [None])}
-        kinds = {found.dtype(name) for name in names.values()}
-        kind = np.result_type(*kinds) if len(kinds) > 1 else kinds.pop()
-        return Leaf(
-            shape, kind, lambda i: np.asarray(dit_names.to_ours(path, found.read(names[i]), config), kind), stacked
-        )
 
+def _apart(inputs: Inputs) -> dict[str, Prepared]:
+    """Base and adapter of a student, for training: the base rounds as it does where it is merged."""
+    base, adapter = _native_student(inputs.base), open_source(inputs.adapter)
+    whole, sizes = _measured("student", inputs.base, lambda _: assemble(base, adapter, None, inputs.heads))
+    frozen, trained = whole.apart()
+    lora = LoRAConfig(whole.rank, whole.rank * whole.scale)
     return {
-        path: leaf(path, abstract.shape, path[0] in dit_names.STACKED)
-        for path, abstract in dit_names.abstract_state(config).items()
+        parts.BASE: _stacked(frozen, trained_part.abstract_frozen(sizes), sizes, sizes, base.files),
+        parts.ADAPTER: _stacked(trained, trained_part.abstract_state(sizes, lora), sizes, lora, adapter.files),
     }
 
 
@@ -222,6 +247,10 @@ def _open_student(inputs: Inputs) -> tuple[Source, object]:
         found = _native_student(inputs.student)
         return found, sizes.dit(found, inputs.heads)
     delta = None if inputs.delta is None else open_source(inputs.delta)
+    if converted.is_converted(inputs.base):
+        base, adapter, config = training_parts.sources(inputs.base)
+        adapter = open_source(inputs.adapter) if inputs.adapter else adapter
+        return assemble(base, adapter, delta, config.num_heads)
     return assemble(_native_student(inputs.base), open_source(inputs.adapter), delta, inputs.heads)
 
 

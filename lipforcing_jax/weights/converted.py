@@ -62,6 +62,11 @@ def place(folder: Path, part: str) -> Path:
     return folder / (TEXT_FILE if part == parts.TEXT else part)
 
 
+def is_converted(folder: Path) -> bool:
+    """Whether this is a folder of converted weights, sound or not."""
+    return (folder / MANIFEST).is_file()
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a folder, after a look at every part that it names.
 
@@ -136,10 +141,15 @@ def load_part(folder: Path, part: str, make: Callable[[], nnx.Module], dtype=Non
     Raises:
       UserError: the part is missing, damaged, or does not hold exactly the parameters of the module.
     """
+    graphdef, state = nnx.split(nnx.eval_shape(make))
+    return nnx.merge(graphdef, load_state(folder, part, state, dtype, shardings))
+
+
+def load_state(folder: Path, part: str, state: nnx.State, dtype=None, shardings=None) -> nnx.State:
+    """The same for any of a module's parameters, of which `state` tells the shapes."""
     path = place(folder, part)
     if not path.is_dir():
         raise UserError(f"There is no {part} in {folder}; add it by lipforcing convert.")
-    graphdef, state = nnx.split(nnx.eval_shape(make))
     flat = {tuple(map(str, p)): (p, leaf) for p, leaf in nnx.to_flat_state(state)}
     wanted = {name: leaf.shape for name, (_, leaf) in flat.items()}
     stored = piecewise.read_leaves(path)
@@ -155,8 +165,7 @@ def load_part(folder: Path, part: str, make: Callable[[], nnx.Module], dtype=Non
         for (name, shape), placement in zip(wanted.items(), placed, strict=True)
     }
     restored = _restore(path, target)
-    loaded = {p: leaf.replace(restored[name]) for name, (p, leaf) in flat.items()}
-    return nnx.merge(graphdef, nnx.from_flat_state(loaded))
+    return nnx.from_flat_state({p: leaf.replace(restored[name]) for name, (p, leaf) in flat.items()})
 
 
 def _placements(state: nnx.State, shardings) -> list[jax.sharding.Sharding]:

@@ -2,7 +2,8 @@
 
 The names are the reference's own, without wrappers' prefixes; what is written reads back by `convert` and by the
 reference. Left out, because converting does not keep them: tensors that no network here has (heads for transcription,
-counters of the training), and the rows of TAEHV's time-grow layers that its loader drops.
+counters of the training), the rows of TAEHV's time-grow layers that its loader drops, and the base of a student in
+parts, which is the published Wan network without the layer that the adapter replaces.
 """
 
 import json
@@ -14,20 +15,27 @@ import numpy as np
 from flax import nnx
 
 from lipforcing_jax.errors import UserError
-from lipforcing_jax.models.presets import DiTConfig, Wav2Vec2Config
-from lipforcing_jax.weights import converted, dit_names, parts, piecewise, safetensors_file, torch_writer
+from lipforcing_jax.models.presets import Wav2Vec2Config
+from lipforcing_jax.weights import (
+    converted,
+    dit_names,
+    parts,
+    piecewise,
+    safetensors_file,
+    stacked,
+    torch_writer,
+    trained_part,
+)
 from lipforcing_jax.weights.abstract import abstract_parameters
 from lipforcing_jax.weights.convert import Progress, Summary
+from lipforcing_jax.weights.stacked import Get, Shapes
 from lipforcing_jax.weights.staging import check_space, publish, staging
 
 FILES = {
     "vae": "Wan2.1_VAE.pth", "taehv": "taew2_1.pth", "wav2vec2": "wav2vec2", "syncnet": "syncnet_v2.model",
-    parts.TEXT: "text_emb.pt",
+    parts.ADAPTER: "omniavatar_ls.pt", parts.TEXT: "text_emb.pt",
 }  # fmt: skip
 """Names of the exported files; wav2vec2 is a folder. The student's name has the preset in it."""
-
-Shapes = dict[str, tuple[tuple[int, ...], np.dtype]]
-Get = Callable[[str], np.ndarray]
 
 
 def export(folder: Path, out: Path, progress: Progress = lambda done, of: None) -> Summary:
@@ -39,7 +47,7 @@ def export(folder: Path, out: Path, progress: Progress = lambda done, of: None) 
     """
     started = time.perf_counter()
     manifest = converted.read_manifest(folder)
-    names = {part: file_name(part, manifest) for part in manifest.parts}
+    names = {part: file_name(part, manifest) for part in manifest.parts if part != parts.BASE}
     for name in names.values():
         if (out / name).exists():
             raise UserError(f"{out / name} is there already; choose another folder.")
@@ -64,25 +72,12 @@ def tensors(folder: Path, manifest: converted.Manifest, part: str) -> tuple[Shap
     if part == parts.TEXT:
         return _existing({"context": converted.load_text(folder)})
     config = converted.config_of(manifest, part)
-    return stacked_tensors(path, config) if part == "student" else whole_tensors(path, parts.NETWORKS[part], config)
-
-
-def stacked_tensors(path: Path, config: DiTConfig) -> tuple[Shapes, Get]:
-    """The student's, read layer by layer."""
-    places = {}
-    for leaf, abstract in dit_names.abstract_state(config).items():
-        for index in range(abstract.shape[0]) if leaf[0] in dit_names.STACKED else [None]:
-            places[dit_names.reference_name(leaf, index)] = leaf, index
-    stores = {leaf: piecewise.open_leaf(path, leaf) for leaf, _ in places.values()}
-
-    def get(name: str) -> np.ndarray:
-        leaf, index = places[name]
-        store = stores[leaf] if index is None else stores[leaf][index]
-        return dit_names.to_reference(leaf, store.read().result(), config)
-
-    kinds = {leaf: store.dtype.numpy_dtype for leaf, store in stores.items()}
-    shapes = dit_names.manifest(config)
-    return {name: (shapes[name], kinds[places[name][0]]) for name in shapes}, get
+    if part == "student":
+        return stacked.tensors(path, dit_names.abstract_state(config), config)
+    if part == parts.ADAPTER:
+        sizes = converted.config_of(manifest, parts.BASE)
+        return stacked.tensors(path, trained_part.abstract_state(sizes, config), sizes)
+    return whole_tensors(path, parts.NETWORKS[part], config)
 
 
 def whole_tensors(path: Path, network: parts.Network, config) -> tuple[Shapes, Get]:

@@ -13,18 +13,23 @@ from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import DiTConfig, LoRAConfig
 from lipforcing_jax.weights.dit_names import reference_name
 
-STYLES = {"adapter": "lora_{}.weight", "injected": "lora_{}.default.weight"}
+STYLES = {"adapter": ".weight", "injected": ".default.weight"}
+"""How the names of both matrices end."""
 
 
 def pair_name(path: tuple[str, ...], index: int, style: str = "adapter") -> str:
     """State-dict key of one of our `lora_a` or `lora_b` at block `index`."""
-    module = reference_name((*path[:-1], "kernel"), index).removesuffix("weight")
-    return module + STYLES[style].format(path[-1][-1].upper())
+    return reference_name(path, index).removesuffix(STYLES["adapter"]) + STYLES[style]
 
 
 def adapter_name(name: str) -> str:
     """The adapter file's spelling of a pair's key in either style."""
     return name.replace(".default.weight", ".weight") if ".lora_" in name else name
+
+
+def injected_name(name: str) -> str:
+    """The injected model's spelling of a pair's key as adapter files spell it; other keys stay."""
+    return name.removesuffix(STYLES["adapter"]) + STYLES["injected"] if ".lora_" in name else name
 
 
 def abstract_pairs(cfg: DiTConfig, lora: LoRAConfig) -> dict[tuple[str, ...], object]:

@@ -9,6 +9,7 @@ from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import (
     PRESETS,
     DiTConfig,
+    LoRAConfig,
     SyncNetConfig,
     TinyVAEConfig,
     WanVAEConfig,
@@ -51,7 +52,11 @@ NETWORKS = {
     "syncnet": Network("SyncNet (syncnet_v2)", SyncNetConfig, SyncNet, syncnet_names, syncnet_names.IGNORED),
 }
 TEXT = "text"
-CONFIGS = {name: network.config for name, network in NETWORKS.items()} | {TEXT: TextConfig}
+BASE, ADAPTER = "base", "adapter"
+"""A student that is not merged: what all roles of a training share, and where their trained parts start."""
+
+CONFIGS = {name: network.config for name, network in NETWORKS.items()}
+CONFIGS |= {BASE: DiTConfig, ADAPTER: LoRAConfig, TEXT: TextConfig}
 
 
 def config_from(part: str, values: dict):
@@ -67,13 +72,17 @@ def config_from(part: str, values: dict):
 
 
 def preset_name(configs: dict) -> str:
-    """The preset that all given parts have the sizes of, and "custom" if there is none or no student is among them."""
-    prompt = configs[TEXT].prompt if TEXT in configs else None
+    """The preset that all given parts have the sizes of, and "custom" if there is none or no student is among them.
+
+    An adapter's rank is no size of a preset.
+    """
+    prompt, adapter = configs[TEXT].prompt if TEXT in configs else None, configs.get(ADAPTER)
     for preset in PRESETS.values():
         sizes = {
             "student": preset.dit, "vae": preset.wan_vae, "taehv": preset.tiny_vae, "wav2vec2": preset.audio,
             "syncnet": SyncNetConfig(), TEXT: TextConfig(prompt, preset.dit.text_len, preset.dit.text_dim),
+            BASE: preset.dit, ADAPTER: adapter,
         }  # fmt: skip
-        if "student" in configs and all(config == sizes[part] for part, config in configs.items()):
+        if {"student", BASE} & configs.keys() and all(config == sizes[part] for part, config in configs.items()):
             return preset.name
     return "custom"
