@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import grain
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -16,9 +17,9 @@ from lipforcing_jax.distill.base import EVERYTHING, Base, split
 from lipforcing_jax.distill.self_forcing import Judge
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.models.dit import DiT
-from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.models.presets import LoRAConfig, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
-from lipforcing_jax.weights import networks, store
+from lipforcing_jax.weights import networks, store, trained_part, training_parts
 
 
 class Actors(NamedTuple):
@@ -37,9 +38,47 @@ def load(config, preset: Preset, workdir: Path) -> Actors:
     """
     if config.trained == "everything":
         return whole_networks(config, preset, workdir)
+    if config.trained == "low_rank":
+        return low_rank_parts(config, preset, workdir)
+    raise UserError(f'trained={config.trained!r} is unknown; it is "low_rank" or "everything".')
+
+
+def preset_of(config) -> Preset:
+    """The preset of a run, at the sizes of its converted base where it has one.
+
+    Raises:
+      UserError: there is no such preset, or the base is another's or of another rank.
+    """
+    preset = networks.find(config.preset)
     if config.trained != "low_rank":
-        raise UserError(f'trained={config.trained!r} is unknown; it is "low_rank" or "everything".')
-    raise UserError("low_rank is not wired yet")
+        return preset
+    return training_parts.fitted(preset, weights_folder(config), lora_of(config))
+
+
+def lora_of(config) -> LoRAConfig:
+    """Rank and scale of all pairs of a run."""
+    return LoRAConfig(config.lora_rank, config.lora_alpha)
+
+
+def weights_folder(config) -> Path:
+    """The converted weights of a run on a frozen base."""
+    if not config.weights:
+        raise UserError(
+            "Low-rank training needs a base: give weights=DIR, made by lipforcing convert --unmerged --base FILE "
+            "--adapter FILE --out DIR."
+        )
+    return Path(config.weights)
+
+
+def low_rank_parts(config, preset: Preset, workdir: Path) -> Actors:
+    """The release's trained parts on a converted base. The teacher is the adapter, and so is a student if `start` is
+    empty."""
+    folder = weights_folder(config)
+    base, adapter = training_parts.load_base(folder, jnp.dtype(config.dtype)), training_parts.load_adapter(folder)
+    if not config.start:
+        return Actors(base, adapter, adapter)
+    student = trained_part.read(workdir / config.start, preset.dit, lora_of(config))
+    return Actors(base, jax.tree.map(jnp.asarray, student), adapter)
 
 
 def whole_networks(config, preset: Preset, workdir: Path) -> Actors:
@@ -55,11 +94,14 @@ def whole_networks(config, preset: Preset, workdir: Path) -> Actors:
 
 def load_judge(config, preset: Preset, workdir: Path) -> Judge:
     """Decoder and SyncNet of the reward."""
-    return Judge(load_decoder(config, preset, workdir), networks.load_sync_net(preset, workdir))
+    folder = weights_folder(config) if config.trained == "low_rank" else workdir
+    return Judge(load_decoder(config, preset, workdir), networks.load_sync_net(preset, folder))
 
 
 def load_decoder(config, preset: Preset, workdir: Path) -> TinyVAE:
     """The tiny autoencoder, which draws the student's latents."""
+    if config.trained == "low_rank":
+        return training_parts.load_decoder(weights_folder(config), jnp.dtype(config.dtype))
     return store.load_module(workdir / networks.FILES["vae"], networks.makers(preset)["vae"])
 
 
@@ -100,6 +142,9 @@ def first_batch(config, workdir: Path, split: str, **changes) -> Batch:
 
 
 def export(config, base: Base, trained: nnx.State, workdir: Path) -> Path:
-    """Writes the student as a whole network, beside the other stages' weights; a stopped run leaves a usable one."""
+    """Writes the student beside the other stages' weights: the whole network, or the trained part alone where the base
+    is shared. A stopped run leaves a usable one."""
     path = workdir / f"{config.name}.safetensors"
+    if config.trained == "low_rank":
+        return trained_part.write(path, trained, base.join(trained).cfg)
     return store.save_module(path, base.join(trained), np.float16, {"stage": config.stage, "name": config.name})

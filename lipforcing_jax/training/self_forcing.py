@@ -18,8 +18,7 @@ from lipforcing_jax.distill.reward import RewardConfig
 from lipforcing_jax.distill.self_forcing import Judge, Recipe, draw_exit_step, teach_critic, teach_student
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.media.mouth_mask import latent_mask
-from lipforcing_jax.models import presets
-from lipforcing_jax.models.presets import WindowConfig
+from lipforcing_jax.models.presets import Preset, WindowConfig
 from lipforcing_jax.training import actors
 from lipforcing_jax.training.conditions import condition_of
 from lipforcing_jax.training.loop import fit
@@ -115,7 +114,7 @@ def together(metrics: list[dict[str, Array]]) -> dict[str, Array]:
     return {name: v.sum() if name.startswith("skipped") else v.mean() for name, v in gathered.items()}
 
 
-def fixed_parts(config, preset: presets.Preset, workdir: Path) -> tuple[Fixed, nnx.State]:
+def fixed_parts(config, preset: Preset, workdir: Path) -> tuple[Fixed, nnx.State]:
     """Networks and tables of a run, and the student it starts from."""
     found = actors.load(config, preset, workdir)
     judge = actors.load_judge(config, preset, workdir) if config.reward != "none" else None
@@ -135,7 +134,7 @@ def train(config, workdir: Path) -> Path:
     """
     if config.student_every < 1:
         raise UserError(f"student_every={config.student_every} must be at least 1; the release has 5.")
-    preset, recipe, optimise = presets.by_name(config.preset), recipe_of(config), optimisers_of(config)
+    preset, recipe, optimise = actors.preset_of(config), recipe_of(config), optimisers_of(config)
     fixed, student = fixed_parts(config, preset, workdir)
     state = distillation.create(student, fixed.teacher, optimise)
     vae = fixed.judge.vae if fixed.judge else actors.load_decoder(config, preset, workdir)

@@ -15,7 +15,6 @@ from lipforcing_jax.distill import diffusion_forcing, optimisers, train_state
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.self_forcing import Recipe
 from lipforcing_jax.media.mouth_mask import latent_mask
-from lipforcing_jax.models import presets
 from lipforcing_jax.models.presets import Preset, WindowConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.training import actors
@@ -81,7 +80,7 @@ def channel_visibility(vae: TinyVAE, latents: Float[Array, "b t h w c"]) -> Floa
 
 def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_df.py); returns the weights file."""
-    preset = presets.by_name(config.preset)
+    preset = actors.preset_of(config)
     found = actors.load(config, preset, workdir)
     prompts = reader.prompts(actors.dataset_folder(config, workdir))
     vae = actors.load_decoder(config, preset, workdir)

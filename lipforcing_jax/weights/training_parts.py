@@ -10,11 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lipforcing_jax.distill.base import Base
-from lipforcing_jax.distill.self_forcing import Judge
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import DiTConfig, LoRAConfig, Preset
-from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.weights import converted, parts, stacked, trained_part
 from lipforcing_jax.weights.source import Source
@@ -85,18 +83,14 @@ def load_adapter(folder: Path, shardings=None) -> nnx.State:
     return converted.load_state(folder, parts.ADAPTER, abstract, jnp.float32, shardings)
 
 
-def load_judge(folder: Path, dtype=None) -> Judge:
-    """What rewards the student: TAEHV and SyncNet of the same folder.
+def load_decoder(folder: Path, dtype=None) -> TinyVAE:
+    """TAEHV, which draws latents.
 
     Raises:
-      UserError: one of them is missing or damaged.
+      UserError: it is missing or damaged.
     """
-    manifest = converted.parse_manifest(folder)
-    vae, net = (converted.config_of(manifest, part) for part in ("taehv", "syncnet"))
-    return Judge(
-        converted.load_part(folder, "taehv", lambda: TinyVAE(vae, dtype=dtype, rngs=nnx.Rngs(0))),
-        converted.load_part(folder, "syncnet", lambda: SyncNet(net, rngs=nnx.Rngs(0))),
-    )
+    vae = converted.config_of(converted.parse_manifest(folder), "taehv")
+    return converted.load_part(folder, "taehv", lambda: TinyVAE(vae, dtype=dtype, rngs=nnx.Rngs(0)))
 
 
 def sources(folder: Path) -> tuple[Source, Source, DiTConfig]:

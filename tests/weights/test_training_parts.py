@@ -126,7 +126,7 @@ def test_base_and_adapter_joined_are_the_merged_student(given, folder, tmp_path)
     assert off(joined, velocity(nnx.merge(structure, state))) < 1e-6
 
     convert(replace(given, delta=None), tmp_path / "merged")
-    merged = converted.load_part(tmp_path / "merged", "student", lambda: DiT(CFG, rngs=nnx.Rngs(0)))
+    merged = converted.load_part(tmp_path / "merged", "student", lambda: DiT(CFG, rngs=nnx.Rngs(0)), jnp.float32)
     assert off(joined, velocity(merged)) < 2e-3
 
     without = jax.tree.map(jnp.zeros_like, adapter)
@@ -144,15 +144,12 @@ def test_a_mesh_restores_both_parts_with_its_shardings(folder):
     assert {leaf.sharding for leaf in jax.tree.leaves((base.frozen, adapter))} == {replicated}
 
 
-def test_the_judge_lies_in_the_same_folder(folder, tmp_path):
+def test_the_decoder_lies_in_the_same_folder(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "w")
-    taehv = samples.write_taehv(tmp_path / "taew2_1.pth", SIZES.taehv)
-    syncnet = samples.write_syncnet(tmp_path / "syncnet_v2.model", SIZES.syncnet)
-    convert(Inputs(taehv=taehv, syncnet=syncnet), tmp_path / "w")
-    judge = training_parts.load_judge(tmp_path / "w")
-    assert (judge.vae.cfg, judge.net.cfg) == (SIZES.taehv, SIZES.syncnet)
+    convert(Inputs(taehv=samples.write_taehv(tmp_path / "taew2_1.pth", SIZES.taehv)), tmp_path / "w")
+    assert training_parts.load_decoder(tmp_path / "w", jnp.bfloat16).cfg == SIZES.taehv
     with pytest.raises(UserError, match="hold no taehv"):
-        training_parts.load_judge(folder)
+        training_parts.load_decoder(folder)
 
 
 # -- and back ----------------------------------------------------------------------------------------------------------
