@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
@@ -19,12 +17,11 @@ from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.data.speech_samples import sample_utterance
 from lipforcing_jax.data.talkers import render_clip
 from lipforcing_jax.evaluation import opening
-from lipforcing_jax.listening import Listener, listener_for
+from lipforcing_jax.evaluation.rivals import Rival, Student
+from lipforcing_jax.listening import listener_for
 from lipforcing_jax.media.comparison import contact_sheet, difference_frame
-from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask, soft_mask
+from lipforcing_jax.media.mouth_mask import soft_mask
 from lipforcing_jax.models.presets import Preset
-from lipforcing_jax.sampling import stream
-from lipforcing_jax.sampling.plan import LEAD, plan
 from lipforcing_jax.weights import networks as weight_files
 
 FRAMES = 81
@@ -64,40 +61,6 @@ def silent_mouth() -> np.ndarray:
     return mouth_track((Phone("pau", 0.0, 2.0),), 50, 25, MouthStyle())[25]
 
 
-def chunks_of(preset: Preset, listener: Listener, frames: np.ndarray, audio: np.ndarray) -> stream.Chunk:
-    """A clip as stacked chunks: the lead-in, padding by the last frame, and what each chunk hears."""
-    cut = plan(len(frames), preset.window.chunk)
-    per = stream.frames_per_chunk(preset)
-    padded = np.concatenate([np.repeat(frames[:1], LEAD, 0), frames])
-    padded = np.concatenate([padded, np.repeat(padded[-1:], cut.chunks * per - len(padded), 0)])
-    heard = np.stack(list(listener.chunks(np.asarray(audio, np.float32), cut)))
-    return stream.Chunk(jnp.asarray(padded.reshape(cut.chunks, 1, per, *frames.shape[1:])), jnp.asarray(heard))
-
-
-class Driver:
-    """Runs a preset's student on aligned clips and pastes its mouth onto the source."""
-
-    def __init__(self, preset: Preset, folder: Path | None, seed: int):
-        loaded = weight_files.load(preset, folder)
-        self.preset, self.networks, self.key = loaded.preset, loaded.networks, jax.random.key(seed)
-        self.listener = listener_for(loaded.preset, loaded.wav2vec2)
-        size, cells = self.preset.face_size, self.preset.latent_size
-        self.masks = stream.Masks(
-            jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
-        )
-        self.soft = soft_mask(size)[None, :, :, None]
-        self.text = stream.constant_text(self.networks)
-        self.run = jax.jit(stream.run, static_argnums=1)
-
-    def __call__(self, source: np.ndarray, audio: np.ndarray) -> np.ndarray:
-        """Aligned frames uint8 of `source` speaking `audio`."""
-        state = stream.start(self.networks, self.preset)
-        chunks = chunks_of(self.preset, self.listener, source, audio)
-        _, frames = self.run(self.networks, self.preset, self.masks, self.text, state, chunks, self.key)
-        drawn = np.asarray(frames).reshape(-1, *source.shape[1:])[LEAD : LEAD + len(source)]
-        return np.round(source * self.soft + 255 * drawn * (1 - self.soft)).astype(np.uint8)
-
-
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB of uint8 pictures."""
     error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
@@ -111,14 +74,14 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def measure(driver: Driver, estimator, talker: Talker) -> tuple[dict[str, float], np.ndarray]:
+def measure(student: Rival, estimator, talker: Talker) -> tuple[dict[str, float], np.ndarray]:
     """All numbers of one talker, and its driven frames."""
-    rows, columns = opening.mouth_box(driver.preset.face_size)
+    rows, columns = opening.mouth_box(talker.source.shape[1])
     mouth = lambda frames: frames[:, rows, columns]  # noqa: E731
     opened = lambda frames: opening.estimate(estimator, frames, talker.source)  # noqa: E731
-    driven, shuffled = driver(talker.source, talker.audio), driver(talker.source, talker.other_audio)
-    silent = driver(talker.source, np.zeros_like(talker.audio))
-    kept = driver.soft[0, :, :, 0] > 0.999
+    driven, shuffled = student(talker.source, talker.audio), student(talker.source, talker.other_audio)
+    silent = student(talker.source, np.zeros_like(talker.audio))
+    kept = soft_mask(talker.source.shape[1]) > 0.999
     truth = opened(talker.truth)
     numbers = {
         "psnr_source": psnr(mouth(talker.source), mouth(talker.truth)),
@@ -147,11 +110,13 @@ def fit_estimator(size: int, engines) -> opening.OpeningEstimator:
 def evaluate(preset: Preset, folder: Path | None, talkers: int, out: Path, seed: int = 0) -> dict[str, dict]:
     """Measures `talkers` held-out clips; writes talkers.json and talkers.png into `out`."""
     engines = available_engines()
-    driver, estimator = Driver(preset, folder, seed), fit_estimator(preset.face_size, engines)
+    loaded = weight_files.load(preset, folder)
+    student = Student(loaded.preset, loaded.networks, listener_for(loaded.preset, loaded.wav2vec2), seed)
+    estimator = fit_estimator(preset.face_size, engines)
     rows, pictures = [], []
     for index in tqdm(range(talkers), desc="talkers"):
         talker = make_talker(index, preset.face_size, "heldout", engines)
-        numbers, driven = measure(driver, estimator, talker)
+        numbers, driven = measure(student, estimator, talker)
         rows.append(numbers)
         if index < 6:
             shown = range(6, FRAMES, 11)

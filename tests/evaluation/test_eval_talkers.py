@@ -4,11 +4,6 @@ import numpy as np
 import pytest
 
 from lipforcing_jax.evaluation import eval_talkers
-from lipforcing_jax.listening import SampleListener
-from lipforcing_jax.models import presets
-from lipforcing_jax.sampling import stream
-
-NANO = presets.by_name("nano")
 
 
 def test_psnr_of_a_known_error():
@@ -29,22 +24,6 @@ def test_the_interval_holds_the_mean_and_shrinks_with_talkers():
     for found in (few, many):
         assert found["low"] < found["mean"] == 0.5 < found["high"]
     assert many["high"] - many["low"] < 0.5 * (few["high"] - few["low"])
-
-
-def test_chunks_give_every_frame_its_own_sound():
-    """Sample k of the sound holds k's frame number, so that windows can be read back."""
-    frames = np.arange(30, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    sound = np.repeat(np.arange(30, dtype=np.float32), 640)
-    chunks = eval_talkers.chunks_of(NANO, SampleListener(NANO), frames, sound)
-    per = stream.frames_per_chunk(NANO)
-    before, own, _ = stream.audio_window(NANO)
-    pictures = np.asarray(chunks.frames)[:, 0, :, 0, 0, 0].reshape(-1)
-    heard = np.asarray(chunks.audio)[:, 0, before : before + own].reshape(-1, 640)
-    assert len(pictures) % per == 0
-    np.testing.assert_array_equal(pictures[:3], 0)
-    np.testing.assert_array_equal(pictures[3:33], np.arange(30))
-    np.testing.assert_array_equal(heard[3:33].mean(axis=1), np.arange(30))
-    assert not heard[:3].any() and not heard[33:].any()
 
 
 def test_three_sentences_of_one_held_out_talker():

@@ -1,0 +1,153 @@
+"""Ways of making an aligned clip speak, side by side: causal students, and the teacher in many steps.
+
+All of them see and draw aligned pictures by the same autoencoder, give back the same detail and paste by the same mask,
+so what differs between two results is what their diffusion networks made.
+"""
+
+import time
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
+
+from lipforcing_jax.listening import Listener
+from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask, soft_mask
+from lipforcing_jax.models.audio import encode_clip
+from lipforcing_jax.models.conditioning import condition_channels, group_audio
+from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.models.tiny_vae import lead_in
+from lipforcing_jax.sampling import bidirectional, detail, stream
+from lipforcing_jax.sampling.bidirectional import Guidance, Prompt
+from lipforcing_jax.sampling.plan import LEAD, plan
+from lipforcing_jax.sampling.stream import Masks, Networks
+
+Clip = UInt8[np.ndarray, "t s s 3"]
+
+
+class Rival(Protocol):
+    """Makes a clip speak."""
+
+    def __call__(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Clip:
+        """Aligned frames of `source` speaking 16 kHz samples of the same length."""
+
+    def first_frames(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> None:
+        """Works until the first frames exist, and no longer."""
+
+
+def masks_of(preset: Preset) -> Masks:
+    """Where the preset's pictures and latents are kept."""
+    pixel, latent = pixel_mask(preset.face_size), latent_mask(preset.latent_size)
+    return Masks(jnp.asarray(pixel, jnp.float32), jnp.asarray(latent, jnp.float32))
+
+
+def pasted(source: Clip, drawn: Float[np.ndarray, "t s s 3"]) -> Clip:
+    """The source with the drawn mouth (in [0, 1]) in it."""
+    soft = soft_mask(source.shape[1])[None, :, :, None]
+    return np.round(source * soft + 255 * drawn * (1 - soft)).astype(np.uint8)
+
+
+def chunks_of(preset: Preset, listener: Listener, frames: Clip, audio: Float32[np.ndarray, " n"]) -> stream.Chunk:
+    """A clip as stacked chunks: the lead-in, padding by the last frame, and what each chunk hears."""
+    cut = plan(len(frames), preset.window.chunk)
+    per = stream.frames_per_chunk(preset)
+    padded = np.concatenate([np.repeat(frames[:1], LEAD, 0), frames])
+    padded = np.concatenate([padded, np.repeat(padded[-1:], cut.chunks * per - len(padded), 0)])
+    heard = np.stack(list(listener.chunks(np.asarray(audio, np.float32), cut)))
+    return stream.Chunk(jnp.asarray(padded.reshape(cut.chunks, 1, per, *frames.shape[1:])), jnp.asarray(heard))
+
+
+class Student:
+    """The causal student, chunk by chunk in a scan."""
+
+    def __init__(self, preset: Preset, networks: Networks, listener: Listener, seed: int = 0):
+        self.preset, self.networks, self.listener, self.key = preset, networks, listener, jax.random.key(seed)
+        self.masks, self.text = masks_of(preset), stream.constant_text(networks)
+        self.run = jax.jit(stream.run, static_argnums=1)
+
+    def __call__(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Clip:
+        frames = self._drawn(chunks_of(self.preset, self.listener, source, audio))
+        return pasted(source, frames.reshape(-1, *source.shape[1:])[LEAD : LEAD + len(source)])
+
+    def first_frames(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> None:
+        self._drawn(jax.tree.map(lambda x: x[:1], chunks_of(self.preset, self.listener, source, audio)))
+
+    def _drawn(self, chunks: stream.Chunk) -> np.ndarray:
+        state = stream.start(self.networks, self.preset)
+        _, frames = self.run(self.networks, self.preset, self.masks, self.text, state, chunks, self.key)
+        return np.asarray(frames)
+
+
+class Seen(NamedTuple):
+    """A whole clip as the bidirectional network is told of it."""
+
+    condition: Float[Array, "1 t h w y"]
+    prompt: Prompt
+    latents: Float[Array, "1 t h w c"]
+    """Of the source."""
+
+
+class Teacher:
+    """The bidirectional network, which denoises a whole clip at once; `networks.dit` is the teacher."""
+
+    def __init__(
+        self, preset: Preset, networks: Networks, guidance: Guidance = Guidance(), steps: int = 50, seed: int = 0  # noqa: B008
+    ):  # fmt: skip
+        self.preset, self.networks, self.key = preset, networks, jax.random.key(seed)
+        self.guidance, self.schedule, self.masks = guidance, bidirectional.levels(steps), masks_of(preset)
+        self.look, self.make = jax.jit(self._look), jax.jit(self._make)
+
+    def _look(self, networks: Networks, frames: UInt8[Array, "1 t s s 3"], audio: Float[Array, "1 n"]) -> Seen:
+        memory = networks.codec.encoder_memory(2, self.preset.face_size)
+        led = lead_in(frames.astype(jnp.float32)).astype(jnp.uint8)
+        seen, masked, _ = stream.look(networks.codec, led, self.masks.pixel, memory, jnp.asarray(True))
+        text = networks.dit.text_keys(networks.text)
+        negative = networks.dit.text_keys(jnp.zeros_like(networks.text))
+        heard = group_audio(encode_clip(networks.ear, audio))
+        return Seen(
+            condition_channels(seen[:, :1], self.masks.latent, masked, seen), Prompt(text, negative, heard), seen
+        )
+
+    def _make(self, networks: Networks, seen: Seen, frames: UInt8[Array, "1 t s s 3"], key: Array):
+        noise = jax.random.normal(key, seen.latents.shape)
+        made, _ = bidirectional.sample(
+            networks.dit, noise, seen.condition, seen.prompt, self.guidance, self.schedule
+        )
+        memory = networks.codec.decoder_memory(2, self.preset.latent_size)
+        both, _ = networks.codec.decode(jnp.concatenate([made, seen.latents]), memory, jnp.asarray(True))
+        drawn, redrawn = jnp.split(both[:, LEAD:], 2)
+        return detail.restore(drawn, redrawn, frames.astype(jnp.float32) / 255) if self.preset.keep_detail else drawn
+
+    def __call__(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Clip:
+        """As for every rival; the clip must have 4 t - 3 frames."""
+        frames = jnp.asarray(source[None])
+        seen = self.look(self.networks, frames, jnp.asarray(audio, jnp.float32)[None])
+        return pasted(source, np.asarray(self.make(self.networks, seen, frames, self.key))[0])
+
+    def first_frames(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> None:
+        """All of them come at once."""
+        self(source, audio)
+
+
+class Speed(NamedTuple):
+    """Video frames a second for a whole clip, and seconds until its first frames are there; medians of some runs."""
+
+    fps: float
+    first_frames: float
+
+
+def time_rival(rival: Rival, source: Clip, audio: Float32[np.ndarray, " n"], runs: int = 3) -> Speed:
+    """Speed of a rival on one clip, compiled beforehand."""
+    rival(source, audio)
+    rival.first_frames(source, audio)
+
+    def seconds(work) -> float:
+        taken = []
+        for _ in range(runs):
+            begin = time.perf_counter()
+            work(source, audio)
+            taken.append(time.perf_counter() - begin)
+        return float(np.median(taken))
+
+    return Speed(len(source) / seconds(rival), seconds(rival.first_frames))
