@@ -6,7 +6,7 @@
 run had two clips on each of four devices: `batch` counts those of all devices, and 8 x 2 accumulated make 16. Its
 `max_iter=5000` is exclusive, hence 4999 updates.
 
-Not run: at least 4 accelerators of 80 GB are needed. Its whole update is built without numbers, and every value here
+Not run: it needs about four accelerators of 80 GB. Its whole update is built without numbers, and every value here is
 compared with the specification, in tests/configs/test_released.py.
 """
 
@@ -17,9 +17,10 @@ def get_config() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "stage": "diffusion_forcing",
+            "name": "stage1",
             "preset": "14b",
             "seed": 0,
-            "dataset": "",  # folder of encoded clips
+            "dataset": "",  # folder of encoded clips; the work folder's without one
             "weights": "",  # converted folder with base and adapter
             "start": "",  # a trained part to go on from; without one the student starts as the teacher
             "trained": "low_rank",
@@ -29,20 +30,28 @@ def get_config() -> ml_collections.ConfigDict:
             "batch": 8,
             "accumulation": 2,
             "frames": 21,
+            "workers": 4,
             "chunk": 3,
             "windows": ((7, 1), (10, 1), (13, 1), (9, 3), (12, 3)),
             "t_list": (0.999, 0.769, 0.0),
+            "keep_weight": 1.0,
+            "visible_channels": False,
             "lr": 1e-5,
+            "schedule": "constant",
+            "warmup": 0,
             "b1": 0.9,
             "b2": 0.999,
             "eps": 1e-8,
             "weight_decay": 0.01,
             "clip_norm": 10.0,
+            "average_decay": 0.0,  # no average is kept
             "dtype": "bfloat16",
             "remat": True,
             "save_every": 500,
             "keep": 2,
+            "best": "",
             "log_every": 20,
+            "val_clips": 4,
             "sample_every": 500,
             "max_skipped": 100,
         }

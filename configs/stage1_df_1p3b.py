@@ -6,7 +6,7 @@ No 1.3B recipe is published (spec training 6, "The 1.3B path"). Decided here: ev
 rank and levels included, which trains 177 468 000 parameters. What is left of the reference's file when its 14B block
 is taken away has the same optimiser.
 
-Not run: at least 4 accelerators of 40 GB are needed. Checked as the 14B file is.
+Not run: it needs about four accelerators of 40 GB. Checked as the 14B file is.
 """
 
 import runpy
