@@ -39,7 +39,8 @@ def mfcc(wave: Num[np.ndarray, " n"], cfg: MFCCConfig = MFCCConfig()) -> Float64
     """
     frames = cut(emphasise(wave, cfg), cfg)
     power = np.abs(scipy.fft.rfft(frames, cfg.n_fft)) ** 2 / cfg.n_fft
-    bands = np.log(no_zeros(power @ mel_bank(cfg).T))
+    # Not by BLAS, whose threads would cost more in waiting than they gain, beside a training that uses every core.
+    bands = np.log(no_zeros(np.einsum("mb,nb->mn", power, mel_bank(cfg))))
     cepstra = scipy.fft.dct(bands, type=2, norm="ortho")[:, : cfg.coefficients]
     cepstra = cepstra * (1 + cfg.lifter / 2 * np.sin(np.pi * np.arange(cfg.coefficients) / cfg.lifter))
     cepstra[:, 0] = np.log(no_zeros(power.sum(axis=1)))
