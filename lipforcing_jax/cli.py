@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lipforcing_jax import __version__
 from lipforcing_jax.cli_data import add_data
+from lipforcing_jax.cli_reproduce import add_reproduce
 from lipforcing_jax.cli_weights import add_convert, add_download
 from lipforcing_jax.errors import UserError
 
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     add_download(commands)
     add_data(commands, _number)
     _add_train(commands)
+    add_reproduce(commands)
     _add_eval(commands)
     _add_parity(commands)
     return parser
@@ -149,7 +151,7 @@ def cache_folder() -> Path:
     return Path(base) / "lipforcing_jax"
 
 
-def _keep_compiled_programs() -> None:
+def keep_compiled_programs() -> None:
     """Compiled programs outlive the process; where the folder can't be used, every run compiles anew."""
     folder = cache_folder() / "compiled"
     try:
@@ -192,7 +194,7 @@ def _make(options, video: Path, audio: Path, out: Path, **settings):
     from lipforcing_jax.media.video_writer import check_output
 
     check_output(out)
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from lipforcing_jax.pipeline import LipSyncer, Options
 
     syncer = LipSyncer.from_preset(options.preset, options.weights, getattr(options, "decoder", None))
@@ -215,7 +217,7 @@ def _make(options, video: Path, audio: Path, out: Path, **settings):
     return result
 
 
-def _made(folder: Path) -> Path:
+def made_folder(folder: Path) -> Path:
     """The folder, made where it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,7 +244,7 @@ def _demo(options) -> None:
     from lipforcing_jax.evaluation.demo import contact_sheet_of, demo_inputs
     from lipforcing_jax.report import write_report
 
-    folder = _made(options.out_dir)
+    folder = made_folder(options.out_dir)
     video, audio = demo_inputs()
     result = _make(options, video, audio, folder / "result.mp4", save_comparison=True)
     write_report(folder / "report.json", result.report)
@@ -272,17 +274,17 @@ def _info(options) -> None:
 def _train(options) -> None:
     from lipforcing_jax.training.run import load_config, run
 
-    weights = run(load_config(options.config, options.overrides), _made(options.workdir))
+    weights = run(load_config(options.config, options.overrides), made_folder(options.workdir))
     print(f"weights: {weights}")
 
 
 def _eval(options) -> None:
-    _keep_compiled_programs()
+    keep_compiled_programs()
     from lipforcing_jax.evaluation import eval_talkers
     from lipforcing_jax.weights.networks import find
 
     summary = eval_talkers.evaluate(
-        find(options.preset), options.weights, options.talkers, _made(options.out_dir), options.seed
+        find(options.preset), options.weights, options.talkers, made_folder(options.out_dir), options.seed
     )
     print(eval_talkers.table(summary))
 

@@ -1,11 +1,15 @@
 """Options and fixtures shared by all tests, and the table of reference numbers."""
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
 GOLDENS = Path(__file__).parent / "goldens"
 TABLE = pytest.StashKey[list]()
+COMPILED = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser):
@@ -17,7 +21,14 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    """Processes that tests start find the programs that were compiled before them."""
     config.stash[TABLE] = []
+    config.stash[COMPILED] = tempfile.mkdtemp(prefix="compiled")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", config.stash[COMPILED])
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.stash[COMPILED], ignore_errors=True)
 
 
 def pytest_generate_tests(metafunc):

@@ -118,5 +118,5 @@ def test_unusable_cache_folder_costs_nothing_but_time(capsys, tmp_path, monkeypa
     before = jax.config.jax_compilation_cache_dir
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    cli._keep_compiled_programs()
+    cli.keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == before

@@ -38,10 +38,10 @@ class Talker(NamedTuple):
     other_audio: np.ndarray
 
 
-def make_talker(seed: int, size: int, split: str, engines) -> Talker:
+def make_talker(seed: int, size: int, split: str, engines, frames: int = FRAMES) -> Talker:
     """Source, driving sound and truth of one held-out identity; three different sentences."""
     said = [
-        sample_utterance(900_000 + 3 * seed + k, split, FRAMES / 25, engines=engines, style=MouthStyle())
+        sample_utterance(900_000 + 3 * seed + k, split, frames / 25, engines=engines, style=MouthStyle())
         for k in range(3)
     ]
 
@@ -49,7 +49,7 @@ def make_talker(seed: int, size: int, split: str, engines) -> Talker:
         return render_clip(seed, seed, mouth, size=size, camera_seed=seed, split="heldout")
 
     return Talker(
-        draw(said[0][2]), draw(said[1][2]), draw(np.tile(silent_mouth(), (FRAMES, 1))), said[1][0], said[2][0]
+        draw(said[0][2]), draw(said[1][2]), draw(np.tile(silent_mouth(), (frames, 1))), said[1][0], said[2][0]
     )
 
 

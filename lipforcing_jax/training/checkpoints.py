@@ -5,6 +5,7 @@ is removed only after that.
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,9 @@ def write_failure(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, OSError):
             return error.strerror or first_line(error)
-        if any(word in str(error) for word in ("No space left", "RESOURCE_EXHAUSTED", "Disk quota")):
-            return "no space left on the disk"
+        # The array library tells of the system's errors in its own words, and these in brackets.
+        if told := re.search(r"([^:]+) \[os_error_code=", str(error)):
+            return told[1].strip()
         error = error.__cause__ or error.__context__
     return None
 

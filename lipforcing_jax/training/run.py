@@ -3,21 +3,31 @@
 import ast
 import importlib
 import importlib.util
+from importlib import resources
 from pathlib import Path
 
 import ml_collections
 
 from lipforcing_jax.errors import UserError
 
+CHECKOUT = Path(__file__).parents[2] / "configs"
+"""Where the experiment files lie in a checkout; a built package carries them inside."""
 STAGES = {
     "audio": "audio_encoder",
     "tiny_vae": "tiny_vae",
+    "sync_net": "sync_net",
     "flow_matching": "teacher",
     "diffusion_forcing": "student",
     "talkers": "talkers",
     "self_forcing": "self_forcing",
 }
 """The module of each stage in this room; its `train(config, workdir)` returns what it made."""
+
+
+def shipped(name: str) -> Path:
+    """An experiment file that comes with the project, by its name without the ending."""
+    installed = Path(str(resources.files("lipforcing_jax") / "configs"))
+    return (installed if installed.is_dir() else CHECKOUT) / f"{name}.py"
 
 
 def load_config(path: Path, overrides: list[str]) -> ml_collections.ConfigDict:

@@ -1,6 +1,7 @@
 """Stage "self_forcing": stage 2, Sync-Window distribution matching with the SyncNet reward (spec training 2)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +75,8 @@ def make_advance(fixed: Fixed, recipe: Recipe, optimise: Optimisers, rules: Rule
     Both parts see every batch. The student is judged by the critic as it was before this update, and each part draws
     noise, levels and exit steps of its own.
     """
+    # The critic knows neither guidance nor reward: runs that differ only in these share its program.
+    critics = replace(recipe, guidance=SyncWindow(), reward=None)
 
     def advance(state: Distillation, draws: list, key: Array):
         students_turn = (int(state.step) + 1) % rules.student_every == 0
@@ -84,7 +87,7 @@ def make_advance(fixed: Fixed, recipe: Recipe, optimise: Optimisers, rules: Rule
             for_critic, for_student, exits = jax.random.split(jax.random.fold_in(key, i), 3)
             exits = jax.random.split(exits)
             gradients, found = teach_critic(
-                fixed.base, state.critic, state.student, condition, for_critic, recipe, draw_exit_step(exits[0], recipe)
+                fixed.base, state.critic, state.student, condition, for_critic, critics, draw_exit_step(exits[0], recipe)
             )
             critic_sum = gradients if critic_sum is None else distillation.add(critic_sum, gradients)
             metrics.append({rename(name): value for name, value in found.items()})

@@ -1,0 +1,1 @@
+"""The whole recipe at nano size by one command: trainings, comparison, and the report."""

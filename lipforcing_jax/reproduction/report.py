@@ -1,0 +1,195 @@
+"""The report of a reproduction: one page of Markdown and its figures."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+from lipforcing_jax import __version__
+from lipforcing_jax.evaluation.rivals import Rival, Speed
+from lipforcing_jax.media.comparison import contact_sheet, difference_frame
+from lipforcing_jax.reproduction.comparison import Cast, Row
+from lipforcing_jax.reproduction.stages import STUDENT, STUDENTS, Size
+from lipforcing_jax.reproduction.verdicts import CLAIMS, Bar, Verdict, bars, column, decide, interval
+
+NAME = "reproduction.md"
+FIGURES = "images/reproduction"
+SHOWN = (STUDENT, "stage1", "teacher_guided")
+SHEET = "talkers.png"
+TITLES = {
+    "truth": "rendered truth",
+    "source": "unchanged source",
+    "stage1": "stage 1 only",
+    "stage1_0833": "stage 1 only, landing 0.833",
+    "dmd_guided": "DMD, guidance everywhere",
+    "dmd_unguided": "DMD, no guidance",
+    "sw_dmd": "SW-DMD",
+    "sw_dmd_reward": "SW-DMD + reward",
+    "sw_dmd_reward_0833": "SW-DMD + reward, landing 0.833",
+    "teacher_guided": "teacher, guidance 4.5",
+    "teacher_plain": "teacher, no guidance",
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All numbers of a reproduction; `pictures` is a folder with the sheets that were drawn on the way."""
+
+    size: Size
+    results: dict[str, list[Row]]
+    speed: dict[str, Speed]
+    trajectories: dict
+    seconds: dict[str, float]
+    pictures: Path
+
+    @property
+    def ratio(self) -> float:
+        """The student's frames per second over the guided teacher's."""
+        return self.speed[STUDENT].fps / self.speed["teacher_guided"].fps
+
+
+def draw_talkers(cast: Cast, rivals: dict[str, Rival], folder: Path, count: int = 4, moments: int = 8) -> None:
+    """Source, truth and results of the first talkers as one sheet."""
+    rows, labels = [], []
+    for talker, _ in zip(cast, range(count), strict=False):
+        made = {"source": talker.source, "truth": talker.truth}
+        made |= {name: rival(talker.source, talker.audio) for name, rival in rivals.items()}
+        shown = np.linspace(2, len(talker.source) - 1, moments).round().astype(int)
+        rows += [[frames[i] for i in shown] for frames in made.values()]
+        rows.append([difference_frame(talker.truth[i], made[STUDENT][i]) for i in shown])
+        labels += [*(TITLES.get(name, name) for name in made), "truth - student"]
+    sheet = contact_sheet(rows, labels)
+    cv2.imwrite(str(folder / SHEET), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+
+
+def write(findings: Findings, out: Path) -> None:
+    """Writes the page and its figures into `out`; both appear when they are complete."""
+    figures = out / FIGURES
+    figures.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(findings.pictures / SHEET, figures / SHEET)
+    draw_students(findings, figures / "students.png")
+    for name in findings.trajectories["figures"]:
+        shutil.copyfile(findings.pictures / name, figures / name)
+    partial = out / f"{NAME}.partial"
+    partial.write_text(page(findings))
+    partial.replace(out / NAME)
+
+
+def page(findings: Findings) -> str:
+    """The whole report."""
+    verdicts = [decide(claim, findings.results) for claim in CLAIMS]
+    parts = [
+        head(findings), bars_table(bars(findings.results, STUDENT, findings.ratio)), students_table(findings),
+        f"![Every student and the teacher]({FIGURES}/students.png)\n", speed_table(findings), claims_table(verdicts),
+        trajectory_part(findings), f"## Pictures\n\n![Talkers]({FIGURES}/{SHEET})\n", seconds_table(findings),
+    ]  # fmt: skip
+    return "\n".join(parts)
+
+
+def head(findings: Findings) -> str:
+    """What this page is, and on what it was made."""
+    size, rows = findings.size, findings.results[STUDENT]
+    hours = sum(findings.seconds.values()) / 3600
+    small = "" if not size.changes else (
+        "\n**This is the miniature: it shows that every part runs. Its numbers mean nothing.**\n"
+    )
+    return f"""# Reproduction at nano size
+
+Written by `lipforcing reproduce`, version {__version__}, which trained everything on this page from nothing.
+{small}
+Machine: {platform.machine()}, {os.cpu_count()} cores, JAX {jax.__version__} on {jax.default_backend()}; {hours:.1f} hours
+in all. Compared on {len(rows)} held-out talkers of {size.frames} frames: identities, voices and sentences that no
+training saw, each driven by the sound of another sentence, beside the rendered truth of that pairing. Intervals are
+95 % bootstraps over talkers. Sync-C and Sync-D are those of nano's own SyncNet, which also gives the reward: a student
+that is rewarded by it may please it more than it pleases people.
+"""
+
+
+def bars_table(found: list[Bar]) -> str:
+    lines = ["## The student's bars\n", "| | reached | at least | |", "|---|---|---|---|"]
+    lines += [f"| {b.text} | {b.reached:.2f} | {b.least:g} | {'met' if b.met else '**not met**'} |" for b in found]
+    return "\n".join(lines) + "\n"
+
+
+MEASURES = {
+    "psnr": "mouth PSNR, dB",
+    "ssim": "mouth SSIM",
+    "opening": "opening",
+    "copied": "copied",
+    "sync_c": "Sync-C",
+    "sync_d": "Sync-D",
+}
+
+
+def students_table(findings: Findings) -> str:
+    """Every rival by every measure. The truth's likeness to itself is left out."""
+    lines = [
+        "## Students, teacher and truth\n",
+        "`opening` is the correlation of the mouth's opening with the truth's, `copied` that with the source's.\n",
+        "| | " + " | ".join(MEASURES.values()) + " |",
+        "|---" * (len(MEASURES) + 1) + "|",
+    ]
+    for name, rows in findings.results.items():
+        skip = ("psnr", "ssim") if name == "truth" else ()
+        cells = ["" if m in skip else str(interval(column(rows, m))) for m in MEASURES]
+        lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def speed_table(findings: Findings) -> str:
+    lines = [
+        "## Speed\n",
+        f"One clip of {findings.size.frames} frames, aligned, one after the other on the same machine: encoding, "
+        f"sampling, decoding. The teacher takes {findings.size.teacher_steps} steps of two passes.\n",
+        "| | frames a second | first frames after, s |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {TITLES[n]} | {s.fps:.1f} | {s.first_frames:.2f} |" for n, s in findings.speed.items()]
+    first = findings.speed["teacher_guided"].first_frames / findings.speed[STUDENT].first_frames
+    lines.append(f"\nThe student makes {findings.ratio:.1f} times as many frames a second and begins {first:.0f} times "
+                 "as early.")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def claims_table(verdicts: list[Verdict]) -> str:
+    lines = [
+        "## The paper's claims\n",
+        "Paired differences in the claimed direction on the same talkers. A claim holds where the whole interval is "
+        "above zero, and does not where it is below.\n",
+        "| claim | measure | difference | |",
+        "|---|---|---|---|",
+    ]
+    for v in verdicts:
+        measure = MEASURES[v.claim.measure].split(",")[0]
+        lines.append(f"| {v.claim.text} | {measure} | {v.difference} | {v.answer} |")
+    return "\n".join(lines) + "\n"
+
+
+def seconds_table(findings: Findings) -> str:
+    lines = ["## Minutes\n", "| stage | minutes |", "|---|---|"]
+    lines += [f"| {name} | {seconds / 60:.1f} |" for name, seconds in findings.seconds.items()]
+    return "\n".join(lines) + "\n"
+
+
+def draw_students(findings: Findings, path: Path) -> None:
+    """Fidelity over synchrony, one point with both intervals per rival."""
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    axes = figure.subplots()
+    for name in ("source", *STUDENTS, "teacher_plain", "teacher_guided"):
+        x, y = (interval(column(findings.results[name], m)) for m in ("sync_c", "psnr"))
+        axes.errorbar(
+            x.mean, y.mean, xerr=[[x.mean - x.low], [x.high - x.mean]], yerr=[[y.mean - y.low], [y.high - y.mean]],
+            fmt="s" if name.startswith("teacher") else "o", capsize=3, label=TITLES[name],
+        )  # fmt: skip
+    axes.axvline(column(findings.results["truth"], "sync_c").mean(), color="grey", linestyle=":", label=TITLES["truth"])
+    axes.set_xlabel("Sync-C")
+    axes.set_ylabel("mouth PSNR, dB")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,158 @@
+"""Runs the recipe from nothing to the report; started again, it goes on where it stopped."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from lipforcing_jax.data.speech import available_engines
+from lipforcing_jax.evaluation import eval_talkers
+from lipforcing_jax.evaluation.rivals import Rival, Speed, Student, Teacher, time_rival
+from lipforcing_jax.listening import listener_for
+from lipforcing_jax.models import presets
+from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.reproduction import report
+from lipforcing_jax.reproduction.comparison import Cast, Jury, Row, judged
+from lipforcing_jax.reproduction.report import Findings
+from lipforcing_jax.reproduction.stages import STUDENT, STUDENTS, TRAININGS, Size, Stage, t_list_of
+from lipforcing_jax.sampling.bidirectional import Guidance
+from lipforcing_jax.sampling.stream import Networks
+from lipforcing_jax.training import run as training
+from lipforcing_jax.weights import networks, store
+
+PRESET = "nano"
+GUIDED, PLAIN = Guidance(4.5), Guidance(1.0)
+
+
+class Notes:
+    """What is finished, and how long it took: `reproduction.json` in the work folder."""
+
+    def __init__(self, workdir: Path, say: Callable[[str], None]):
+        self.path, self.say = workdir / "reproduction.json", say
+        self.seconds: dict[str, float] = json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def once(self, name: str, work: Callable[[], object]) -> None:
+        """Does `work` unless it was done before; time spent in earlier attempts that were stopped is not counted."""
+        if name in self.seconds:
+            return self.say(f"{name}: done before, in {self.seconds[name] / 60:.1f} min")
+        self.say(f"{name}: begun")
+        begin = time.perf_counter()
+        work()
+        self.seconds[name] = round(time.perf_counter() - begin, 1)
+        partial_path = self.path.with_suffix(".partial")
+        partial_path.write_text(json.dumps(self.seconds, indent=1) + "\n")
+        partial_path.replace(self.path)
+        self.say(f"{name}: finished in {self.seconds[name] / 60:.1f} min")
+
+
+def reproduce(workdir: Path, size: Size, out: Path, say: Callable[[str], None] = print) -> Path:
+    """Trains everything, compares the students with the teacher, and writes the report into `out`.
+
+    Returns:
+      the folder with the weights of the finished student, for `--weights`.
+    """
+    notes = Notes(workdir, say)
+    for stage in TRAININGS:
+        notes.once(stage.name, partial(train, stage, size, workdir))
+    preset = presets.by_name(PRESET)
+    weights = deliver(workdir, preset)
+    notes.once("comparison", partial(compare, preset, size, workdir))
+    notes.once("speed", partial(measure_speed, preset, size, workdir))
+    notes.once("trajectories", partial(analyse, preset, size, workdir))
+    report.write(gather(size, workdir, notes.seconds), out)
+    say(f"report: {out / report.NAME}")
+    return weights
+
+
+def train(stage: Stage, size: Size, workdir: Path) -> None:
+    """One training; it resumes from its own checkpoints."""
+    config = training.load_config(training.shipped(stage.config), [])
+    config.update(size.changes.get(stage.config, {}) | stage.changes)
+    training.run(config, workdir)
+
+
+def deliver(workdir: Path, preset: Preset) -> Path:
+    """The finished student with all that it needs, in a folder of its own."""
+    folder = workdir / PRESET
+    folder.mkdir(exist_ok=True)
+    for name in networks.FILES.values():
+        source = f"{STUDENT}.safetensors" if name == networks.FILES["dit"] else name
+        shutil.copyfile(workdir / source, folder / name)
+    return folder
+
+
+class Troupe(NamedTuple):
+    """Loads the networks of one work folder for a comparison."""
+
+    preset: Preset
+    workdir: Path
+
+    def networks(self, name: str) -> Networks:
+        """Autoencoder and ear, and the diffusion network called `name`."""
+        make = networks.makers(self.preset)
+        load = lambda file, part: store.load_module(self.workdir / file, make[part])  # noqa: E731
+        files = networks.FILES
+        return networks.assemble(
+            self.preset, load(f"{name}.safetensors", "dit"), load(files["vae"], "vae"), load(files["ear"], "ear")
+        )
+
+    def student(self, name: str) -> Student:
+        preset = replace(self.preset, t_list=t_list_of(name))
+        return Student(preset, self.networks(name), listener_for(preset, None))
+
+    def teacher(self, guidance: Guidance, steps: int) -> Teacher:
+        return Teacher(self.preset, self.networks("teacher"), guidance, steps)
+
+    def rivals(self, size: Size) -> dict[str, Callable[[], Rival]]:
+        """How each rival is made; one exists at a time."""
+        students = {name: partial(self.student, name) for name in STUDENTS}
+        return students | {
+            "teacher_guided": partial(self.teacher, GUIDED, size.teacher_steps),
+            "teacher_plain": partial(self.teacher, PLAIN, size.teacher_steps),
+        }
+
+
+def cast_of(preset: Preset, size: Size, workdir: Path) -> Cast:
+    return Cast(workdir / "heldout", size.first_talker, size.talkers, size.frames, preset.face_size)
+
+
+def jury_of(preset: Preset, workdir: Path) -> Jury:
+    estimator = eval_talkers.fit_estimator(preset.face_size, available_engines())
+    return Jury(estimator, networks.load_sync_net(preset, workdir))
+
+
+def compare(preset: Preset, size: Size, workdir: Path) -> None:
+    """One file of rows per rival, and of the truth and the unchanged source, in `workdir/results`."""
+    jury, cast, folder = jury_of(preset, workdir), cast_of(preset, size, workdir), workdir / "results"
+    judged(folder / "truth.json", jury, cast, lambda talker: talker.truth)
+    judged(folder / "source.json", jury, cast, lambda talker: talker.source)
+    for name, make in Troupe(preset, workdir).rivals(size).items():
+        rival = make()
+        judged(folder / f"{name}.json", jury, cast, lambda talker, rival=rival: rival(talker.source, talker.audio))
+    report.draw_talkers(cast, {name: Troupe(preset, workdir).rivals(size)[name]() for name in report.SHOWN}, folder)
+
+
+def measure_speed(preset: Preset, size: Size, workdir: Path) -> None:
+    """Student and guided teacher on one clip of this machine, one after the other, in `results/speed.json`."""
+    talker = next(iter(cast_of(preset, size, workdir)))
+    rivals = Troupe(preset, workdir).rivals(size)
+    found = {n: time_rival(rivals[n](), talker.source, talker.audio)._asdict() for n in (STUDENT, "teacher_guided")}
+    (workdir / "results" / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def analyse(preset: Preset, size: Size, workdir: Path) -> None:
+    """The teacher's trajectories, and the students' schedule over the landing step."""
+    raise NotImplementedError
+
+
+def gather(size: Size, workdir: Path, seconds: dict[str, float]) -> Findings:
+    """Everything that the report tells."""
+    read = lambda name: json.loads((workdir / "results" / f"{name}.json").read_text())  # noqa: E731
+    names = ("truth", "source", *STUDENTS, "teacher_guided", "teacher_plain")
+    results: dict[str, list[Row]] = {name: read(name) for name in names}
+    speed = {name: Speed(**numbers) for name, numbers in read("speed").items()}
+    return Findings(size, results, speed, read("trajectories"), seconds, workdir / "results")

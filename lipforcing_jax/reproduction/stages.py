@@ -1,0 +1,76 @@
+"""The trainings of the reproduction, in order: what each makes and how it differs from its experiment file."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RELEASED = (0.999, 0.769, 0.0)
+EARLIER = (0.999, 0.833, 0.0)
+"""Landings of the second step: the released one, and that of the 1.3B path (spec training 6)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training by an experiment file of configs/, with some of its fields changed."""
+
+    name: str
+    config: str
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def ablation(name: str, start: str = "stage1", **changes: Any) -> Stage:
+    """A stage 2 from one of the students of stage 1."""
+    return Stage(name, "nano_sf", {"name": name, "start": f"{start}.safetensors"} | changes)
+
+
+STUDENT = "sw_dmd_reward"
+"""The student of the whole recipe, which becomes the bundled one."""
+TRAININGS = (
+    Stage("ear", "nano_audio"),
+    Stage("autoencoder", "nano_vae"),
+    Stage("talkers", "nano_talkers"),
+    Stage("sync_net", "nano_syncnet"),
+    Stage("teacher", "nano_teacher"),
+    Stage("stage1", "nano_df"),
+    Stage("stage1_0833", "nano_df", {"name": "stage1_0833", "t_list": EARLIER}),
+    ablation("dmd_guided", window_low=0.0, window_high=1.0, reward="none"),
+    ablation("dmd_unguided", guidance=1.0, reward="none"),
+    ablation("sw_dmd", reward="none"),
+    ablation(STUDENT),
+    ablation("sw_dmd_reward_0833", start="stage1_0833", t_list=EARLIER),
+)
+STUDENTS = ("stage1", "stage1_0833", "dmd_guided", "dmd_unguided", "sw_dmd", STUDENT, "sw_dmd_reward_0833")
+
+
+def t_list_of(student: str) -> tuple[float, ...]:
+    """The schedule that a student was trained for."""
+    return EARLIER if student.endswith("_0833") else RELEASED
+
+
+MINIATURE: dict[str, dict[str, Any]] = {
+    "nano_audio": {"clips": 32, "heldout_clips": 32, "clip_frames": 33, "steps": 2, "batch": 2, "frames": 8},
+    "nano_vae": {"clips": 8, "clip_frames": 8, "component_stride": 1, "steps": 2, "batch": 1},
+    "nano_talkers": {"pairs": 4, "looks": 0, "latent_frames": 6, "speech_clips": 32, "speech_frames": 33},
+    "nano_syncnet": {},
+    "nano_teacher": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 2},
+    "nano_df": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 2},
+    "nano_sf": {"steps": 1, "student_every": 1, "batch": 2, "frames": 6, "val_clips": 2},
+}
+"""Changes by which the recipe runs whole in a few minutes and teaches nothing."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything. `talkers` are held-out clips for the comparison, `trajectories` those for the teacher's
+    trajectories."""
+
+    changes: dict[str, dict[str, Any]]
+    talkers: int
+    trajectories: int
+    teacher_steps: int
+    frames: int
+    first_talker: int = 5000
+    """Seeds below were looked at while the recipe was made."""
+
+
+FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81)
+SMALL = Size(MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21)
