@@ -5,7 +5,9 @@ generator path gathers a gigabyte and then sorts on disk by TensorFlow, which is
 anyhow. `build_by_beam` lets the workers of Apache Beam encode and write, for sets that are too big for one process.
 """
 
+import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -118,7 +120,8 @@ def build_by_beam(
         builder = Clips(facts, folder, sources, encode)
         _check_filled({split: len(found) for split, found in sources.items()}, out)
         settings = tfds.download.DownloadConfig(beam_options=PipelineOptions(list(options)))
-        builder.download_and_prepare(download_config=settings)
+        with redirect_stdout(io.StringIO()):  # TFDS tells of downloads, of which there are none
+            builder.download_and_prepare(download_config=settings)
         _finish(Path(builder.data_dir), prompts, folder)
     return {split: info.num_examples for split, info in builder.info.splits.items()}
 
