@@ -96,7 +96,7 @@ class Teacher:
     ):  # fmt: skip
         self.preset, self.networks, self.key = preset, networks, jax.random.key(seed)
         self.guidance, self.schedule, self.masks = guidance, bidirectional.levels(steps), masks_of(preset)
-        self.look, self.make = jax.jit(self._look), jax.jit(self._make)
+        self.look, self.make, self.draw = jax.jit(self._look), jax.jit(self._make), jax.jit(self._draw)
 
     def _look(self, networks: Networks, frames: UInt8[Array, "1 t s s 3"], audio: Float[Array, "1 n"]) -> Seen:
         memory = networks.codec.encoder_memory(2, self.preset.face_size)
@@ -114,6 +114,9 @@ class Teacher:
         made, _ = bidirectional.sample(
             networks.dit, noise, seen.condition, seen.prompt, self.guidance, self.schedule
         )
+        return self._draw(networks, seen, frames, made)
+
+    def _draw(self, networks: Networks, seen: Seen, frames: UInt8[Array, "1 t s s 3"], made: Float[Array, "1 t h w c"]):
         memory = networks.codec.decoder_memory(2, self.preset.latent_size)
         both, _ = networks.codec.decode(jnp.concatenate([made, seen.latents]), memory, jnp.asarray(True))
         drawn, redrawn = jnp.split(both[:, LEAD:], 2)

@@ -50,6 +50,17 @@ def levels(steps: int = 50, shift: float = 5.0) -> Float[np.ndarray, " n"]:
     return shift * u / (1 + (shift - 1) * u)
 
 
+def plain_flow(
+    model: DiT,
+    x: Float[Array, "b t h w c"],
+    condition: Float[Array, "b t h w y"],
+    t: Float[Array, "b 1"],
+    prompt: Prompt,
+) -> Float[Array, "b t h w c"]:
+    """The flow at x_t without guidance: one pass."""
+    return model(x, condition, t, prompt.text, prompt.audio, positions=jnp.arange(x.shape[1]))[0]
+
+
 def guided_flow(
     model: DiT,
     x: Float[Array, "b t h w c"],
@@ -59,15 +70,12 @@ def guided_flow(
     guidance: Guidance,
 ) -> Float[Array, "b t h w c"]:
     """The flow at x_t with guidance (spec network 8.5): two passes, three with an audio scale of its own."""
-    positions, silence = jnp.arange(x.shape[1]), jnp.zeros_like(prompt.audio)
-
-    def flow(text: KeyValues, audio) -> Array:
-        return model(x, condition, t, text, audio, positions=positions)[0]
-
-    positive, negative = flow(prompt.text, prompt.audio), flow(prompt.negative_text, silence)
+    unheard_prompt = prompt._replace(audio=jnp.zeros_like(prompt.audio))
+    positive = plain_flow(model, x, condition, t, prompt)
+    negative = plain_flow(model, x, condition, t, unheard_prompt._replace(text=prompt.negative_text))
     if guidance.audio is None or guidance.audio == guidance.text:
         return negative + guidance.text * (positive - negative)
-    unheard = flow(prompt.text, silence)
+    unheard = plain_flow(model, x, condition, t, unheard_prompt)
     return negative + guidance.text * (unheard - negative) + guidance.audio * (positive - unheard)
 
 
@@ -94,19 +102,19 @@ def sample(
     dtype = jnp.promote_types(noise.dtype, jnp.float32)
     guided = np.array([guidance.active(t) for t in schedule[:-1]])
 
-    def plain_flow(x, t):
-        return model(x, condition, t, prompt.text, prompt.audio, positions=jnp.arange(x.shape[1]))[0]
+    def plain(x, t):
+        return plain_flow(model, x, condition, t, prompt)
 
-    def strong_flow(x, t):
+    def strong(x, t):
         return guided_flow(model, x, condition, t, prompt, guidance)
 
     def step(x, at):
-        t, target, embedded, strong = at
+        t, target, embedded, given = at
         level = jnp.full((x.shape[0], 1), embedded, dtype)
         if guided.all() or not guided.any():
-            velocity = (strong_flow if guided.all() else plain_flow)(x, level)
+            velocity = (strong if guided.all() else plain)(x, level)
         else:
-            velocity = jax.lax.cond(strong, strong_flow, plain_flow, x, level)
+            velocity = jax.lax.cond(given, strong, plain, x, level)
         wide, velocity = x.astype(dtype), velocity.astype(dtype)
         return (wide + (target - t) * velocity).astype(x.dtype), (wide - t * velocity).astype(x.dtype)
 
