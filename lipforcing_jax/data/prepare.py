@@ -40,7 +40,7 @@ from lipforcing_jax.options import FPS, SAMPLE_RATE
 LEFT_OUT = "left_out.txt"
 VIDEO, AUDIO, TEXT = "sub_clip.mp4", "audio.wav", "prompt.txt"
 LISTS = {"train": "train_list.txt", "val": "val_list.txt"}
-SHEET, SHEET_ROWS, SHEET_COLUMNS = "contact_sheet.png", 40, 8
+SHEET, SHEET_ROWS, SHEET_COLUMNS, SHEET_CELL = "contact_sheet.png", 40, 8, 128
 SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 TARGET_FRAMES = 81
 """Video frames of the reference's training clip; a segment holds at least two of them."""
@@ -67,11 +67,10 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Cut:
-    """What a video gave: names of its sample folders with a few faces of each, what was refused, or why it can't be
-    used at all."""
+    """What a video gave: its sample folders by name, what was refused, or why it can't be used at all."""
 
     video: Path
-    samples: list[tuple[str, UInt8[np.ndarray, "k s s 3"]]] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     unusable: str | None = None
 
@@ -113,24 +112,34 @@ def prepare(
     with new_folder(out) as folder:
         done = folder / DONE
         done.mkdir()
-        cuts = {}
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            jobs = [pool.submit(cut_video, path, done, names[path], preparation) for path in found]
-            for job in as_completed(jobs):
-                cut = job.result()
-                cuts[cut.video] = cut
-                progress(len(cuts), len(found))
-        cuts = [cuts[path] for path in found]
-        samples = [sample for cut in cuts for sample in cut.samples]
+        cuts = _cut_all(found, done, names, preparation, workers, progress)
+        samples = [name for cut in cuts for name in cut.samples]
         if not samples:
             raise UserError(f"No segment of the {len(found)} videos in {videos} is of use: {_commonest(cuts)}.")
-        splits = _split([name for name, _ in samples], preparation.val)
+        splits = _split(samples, preparation.val)
         for split, chosen in splits.items():
             (done / LISTS[split]).write_text("".join(f"{out.absolute() / name}\n" for name in chosen))
         left_out = [line for cut in cuts for line in _lines(cut, videos)]
         (done / LEFT_OUT).write_text("".join(f"{line}\n" for line in left_out))
-        _draw_sheet(done / SHEET, samples)
+        _draw_sheet(done, samples)
     return Prepared(splits, left_out, len(found), sum(bool(cut.samples) for cut in cuts))
+
+
+def _cut_all(
+    videos: list[Path], out: Path, names: dict[Path, str], preparation: Preparation, workers: int,
+    progress: Callable[[int, int], None],
+) -> list[Cut]:  # fmt: skip
+    """`cut_video` of all videos on several processes, in the order of the videos."""
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        jobs = [pool.submit(cut_video, path, out, names[path], preparation) for path in videos]
+        try:
+            for done, job in enumerate(as_completed(jobs)):
+                job.result()
+                progress(done + 1, len(videos))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [job.result() for job in jobs]
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -158,25 +167,24 @@ def sample_names(videos: list[Path], folder: Path) -> dict[Path, str]:
 
 
 def cut_video(video: Path, out: Path, name: str, preparation: Preparation) -> Cut:
-    """Writes the samples of one video into `out`; what can't be used is said in the result."""
+    """Writes the samples of one video into `out`; what can't be used is said in the result.
+
+    Raises:
+      UserError: a sample can't be written.
+    """
     cv2.setNumThreads(1)  # the other videos keep the other cores busy
     samples, refusals = [], []
     try:
         sound = timed_sound(video)
-        for segment in _segments(video, preparation):
-            fault = segment if isinstance(segment, Refusal) else fault_of_sound(segment, sound)
-            if fault:
-                refusals.append(fault)
-                continue
-            folder = out / f"{name}_{len(samples):04d}"
-            folder.mkdir()
-            write_sample(folder, segment.faces, _span(sound, segment), preparation.prompt)
-            shown = np.linspace(0, len(segment.faces) - 1, SHEET_COLUMNS).round().astype(int)
-            samples.append((folder.name, np.stack([cv2.resize(f, (128, 128)) for f in segment.faces[shown]])))
     except UserError as error:
-        if not samples:
-            return Cut(video, unusable=str(error))
-        refusals.append(Refusal(0, str(error)))
+        return Cut(video, unusable=str(error))
+    for segment in _segments(video, preparation):
+        fault = segment if isinstance(segment, Refusal) else fault_of_sound(segment, sound)
+        if fault:
+            refusals.append(fault)
+            continue
+        samples.append(f"{name}_{len(samples):04d}")
+        write_sample(out / samples[-1], segment.faces, _span(sound, segment), preparation.prompt)
     return Cut(video, samples, refusals)
 
 
@@ -184,8 +192,11 @@ def _segments(video: Path, preparation: Preparation) -> Iterator[Segment | Refus
     # The reference's detector is asked in every frame; the built-in one is followed by optical flow.
     config = TrackingConfig(method="every_frame" if preparation.detector == "insightface" else "flow")
     detector = create_detector(preparation.detector)
-    with read_video(video, FPS) as frames:
-        yield from segments(frames, preparation.frames, preparation.size, detector, preparation.quality, config)
+    try:
+        with read_video(video, FPS) as frames:
+            yield from segments(frames, preparation.frames, preparation.size, detector, preparation.quality, config)
+    except UserError as error:
+        yield Refusal(0, str(error))
 
 
 def timed_sound(video: Path) -> Float32[np.ndarray, " n"]:
@@ -224,7 +235,8 @@ def fault_of_sound(segment: Segment, sound: Float32[np.ndarray, " n"]) -> Refusa
 
 
 def write_sample(folder: Path, faces: UInt8[np.ndarray, "t s s 3"], sound: Float32[np.ndarray, " n"], prompt: str):
-    """The three files of a sample."""
+    """Makes the folder of a sample, with its three files."""
+    folder.mkdir()
     size = faces.shape[1]
     with VideoWriter(folder / VIDEO, size, size, FPS, crf=13) as writer:
         for face in faces:
@@ -251,8 +263,12 @@ def _commonest(cuts: list[Cut]) -> str:
     return f"mostly, {Counter(reasons).most_common(1)[0][0].rstrip('.')}" if reasons else "they show nothing"
 
 
-def _draw_sheet(path: Path, samples: list[tuple[str, UInt8[np.ndarray, "k s s 3"]]]) -> None:
+def _draw_sheet(folder: Path, samples: list[str]) -> None:
     """A row per segment; of many segments, an even selection."""
     chosen = np.unique(np.linspace(0, len(samples) - 1, min(SHEET_ROWS, len(samples))).round().astype(int))
-    sheet = contact_sheet([list(samples[i][1]) for i in chosen], [samples[i][0] for i in chosen], cell_width=128)
-    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    labels, rows = [samples[i] for i in chosen], []
+    for name in labels:
+        faces = list(read_video(folder / name / VIDEO, FPS))
+        rows.append([faces[i] for i in np.linspace(0, len(faces) - 1, SHEET_COLUMNS).round().astype(int)])
+    sheet = contact_sheet(rows, labels, cell_width=SHEET_CELL)
+    cv2.imwrite(str(folder / SHEET), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
