@@ -98,10 +98,10 @@ def measure(student: Rival, estimator, talker: Talker) -> tuple[dict[str, float]
     return numbers, driven
 
 
-def fit_estimator(size: int, engines) -> opening.OpeningEstimator:
-    """The opening estimator, fitted on identities of the training split."""
+def fit_estimator(size: int, engines, count: int = FIT_CLIPS) -> opening.OpeningEstimator:
+    """The opening estimator, fitted on `count` identities of the training split."""
     clips = []
-    for seed in tqdm(range(FIT_CLIPS), desc="fitting the opening estimator"):
+    for seed in tqdm(range(count), desc="fitting the opening estimator"):
         mouth = sample_utterance(seed, "train", 40 / 25, engines=engines, style=MouthStyle())[2]
         clips.append((render_clip(seed, seed, mouth, size=size, camera_seed=seed), mouth[:, 1]))
     return opening.fit(clips)

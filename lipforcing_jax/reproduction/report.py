@@ -21,7 +21,7 @@ from lipforcing_jax.reproduction.verdicts import CLAIMS, Bar, Verdict, bars, col
 NAME = "reproduction.md"
 FIGURES = "images/reproduction"
 SHOWN = (STUDENT, "stage1", "teacher_guided")
-SHEET = "talkers.png"
+SHEET, TRAJECTORIES, FACTORIAL = "talkers.png", "trajectories.png", "factorial.png"
 TITLES = {
     "truth": "rendered truth",
     "source": "unchanged source",
@@ -72,10 +72,9 @@ def write(findings: Findings, out: Path) -> None:
     """Writes the page and its figures into `out`; both appear when they are complete."""
     figures = out / FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(findings.pictures / SHEET, figures / SHEET)
-    draw_students(findings, figures / "students.png")
-    for name in findings.trajectories["figures"]:
+    for name in (SHEET, TRAJECTORIES, FACTORIAL):
         shutil.copyfile(findings.pictures / name, figures / name)
+    draw_students(findings, figures / "students.png")
     partial = out / f"{NAME}.partial"
     partial.write_text(page(findings))
     partial.replace(out / NAME)
@@ -103,7 +102,7 @@ def head(findings: Findings) -> str:
 
 Written by `lipforcing reproduce`, version {__version__}, which trained everything on this page from nothing.
 {small}
-Machine: {platform.machine()}, {os.cpu_count()} cores, JAX {jax.__version__} on {jax.default_backend()}; {hours:.1f} hours
+Machine: {platform.machine()}, {os.cpu_count()} cores, JAX {jax.__version__} on {jax.default_backend()}; {hours:.1f} h
 in all. Compared on {len(rows)} held-out talkers of {size.frames} frames: identities, voices and sentences that no
 training saw, each driven by the sound of another sentence, beside the rendered truth of that pairing. Intervals are
 95 % bootstraps over talkers. Sync-C and Sync-D are those of nano's own SyncNet, which also gives the reward: a student
@@ -169,6 +168,38 @@ def claims_table(verdicts: list[Verdict]) -> str:
         measure = MEASURES[v.claim.measure].split(",")[0]
         lines.append(f"| {v.claim.text} | {measure} | {v.difference} | {v.answer} |")
     return "\n".join(lines) + "\n"
+
+
+def trajectory_part(findings: Findings) -> str:
+    """What guidance does along the teacher's steps, and the two-step schedules."""
+    summary = findings.trajectories
+    found = summary["band"]
+    if found["found"]:
+        gains = found["gains"]
+        band = (
+            f"Guidance raises Sync-C for sure from level {found['high']:.3f} down to {found['low']:.3f}: there by "
+            f"{gains['sync_c']:+.2f} on average, and the mouth's PSNR by {gains['psnr']:+.2f} dB. "
+            f"{100 * found['inside_window']:.0f} % of these steps lie inside the paper's window 0.556 to 0.882, of "
+            f"whose steps they are {100 * found['window_covered']:.0f} %."
+        )
+    else:
+        band = "At no step does guidance raise Sync-C for sure: there is no sync-favouring band at this size."
+    best = {m: max(summary["factorial"], key=lambda row, m=m: row[m]["mean"]) for m in ("sync_c", "psnr")}
+    place = lambda row: f"{row['first']:g} then {row['second']:g}, landing at {row['landing']:.3f}"  # noqa: E731
+    return f"""## The teacher's trajectory
+
+{summary["clips"]} of the talkers. The x0 at which the teacher points is judged along its steps, without and with
+guidance.
+
+![Sync-C and fidelity along the steps]({FIGURES}/{TRAJECTORIES})
+
+{band}
+
+Two Euler steps of the teacher, each without or with guidance, by the level at which the first one lands (the paper's
+combined analysis). Most Sync-C: {place(best["sync_c"])}. Nearest to the truth: {place(best["psnr"])}.
+
+![Two-step schedules by their landing]({FIGURES}/{FACTORIAL})
+"""
 
 
 def seconds_table(findings: Findings) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lipforcing_jax.data.speech import available_engines
-from lipforcing_jax.evaluation import eval_talkers
+from lipforcing_jax.evaluation import eval_talkers, trade_off, trajectory
 from lipforcing_jax.evaluation.rivals import Rival, Speed, Student, Teacher, time_rival
+from lipforcing_jax.evaluation.trajectory import Judge
 from lipforcing_jax.listening import listener_for
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.reproduction import report
-from lipforcing_jax.reproduction.comparison import Cast, Jury, Row, judged
+from lipforcing_jax.reproduction.comparison import Cast, Row, judged
 from lipforcing_jax.reproduction.report import Findings
 from lipforcing_jax.reproduction.stages import STUDENT, STUDENTS, TRAININGS, Size, Stage, t_list_of
 from lipforcing_jax.sampling.bidirectional import Guidance
@@ -120,19 +121,20 @@ def cast_of(preset: Preset, size: Size, workdir: Path) -> Cast:
     return Cast(workdir / "heldout", size.first_talker, size.talkers, size.frames, preset.face_size)
 
 
-def jury_of(preset: Preset, workdir: Path) -> Jury:
-    estimator = eval_talkers.fit_estimator(preset.face_size, available_engines())
-    return Jury(estimator, networks.load_sync_net(preset, workdir))
+def judge_of(preset: Preset, size: Size, workdir: Path) -> Judge:
+    """The opening estimator, fitted on drawn talkers of the training split, and the trained SyncNet."""
+    estimator = eval_talkers.fit_estimator(preset.face_size, available_engines(), size.fit_clips)
+    return Judge(networks.load_sync_net(preset, workdir), estimator)
 
 
 def compare(preset: Preset, size: Size, workdir: Path) -> None:
     """One file of rows per rival, and of the truth and the unchanged source, in `workdir/results`."""
-    jury, cast, folder = jury_of(preset, workdir), cast_of(preset, size, workdir), workdir / "results"
-    judged(folder / "truth.json", jury, cast, lambda talker: talker.truth)
-    judged(folder / "source.json", jury, cast, lambda talker: talker.source)
+    judge, cast, folder = judge_of(preset, size, workdir), cast_of(preset, size, workdir), workdir / "results"
+    judged(folder / "truth.json", judge, cast, lambda talker: talker.truth)
+    judged(folder / "source.json", judge, cast, lambda talker: talker.source)
     for name, make in Troupe(preset, workdir).rivals(size).items():
         rival = make()
-        judged(folder / f"{name}.json", jury, cast, lambda talker, rival=rival: rival(talker.source, talker.audio))
+        judged(folder / f"{name}.json", judge, cast, lambda talker, rival=rival: rival(talker.source, talker.audio))
     report.draw_talkers(cast, {name: Troupe(preset, workdir).rivals(size)[name]() for name in report.SHOWN}, folder)
 
 
@@ -145,8 +147,15 @@ def measure_speed(preset: Preset, size: Size, workdir: Path) -> None:
 
 
 def analyse(preset: Preset, size: Size, workdir: Path) -> None:
-    """The teacher's trajectories, and the students' schedule over the landing step."""
-    raise NotImplementedError
+    """The teacher's trajectories and its two-step schedules over the landing, in `results/trajectories.json`."""
+    folder, study = workdir / "results", size.study
+    cast = replace(cast_of(preset, size, workdir), count=size.trajectories)
+    teacher = Troupe(preset, workdir).teacher(GUIDED, size.teacher_steps)
+    rows = trajectory.run(teacher, judge_of(preset, size, workdir), cast.numbered(), workdir / "trajectories", study)
+    summary = trajectory.summarise(rows, study)
+    (folder / "trajectories.json").write_text(json.dumps(summary, indent=1) + "\n")
+    trade_off.trajectories(summary, folder / report.TRAJECTORIES)
+    trade_off.factorial(summary, folder / report.FACTORIAL)
 
 
 def gather(size: Size, workdir: Path, seconds: dict[str, float]) -> Findings:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from lipforcing_jax.evaluation.trajectory import Study
+
 RELEASED = (0.999, 0.769, 0.0)
 EARLIER = (0.999, 0.833, 0.0)
 """Landings of the second step: the released one, and that of the 1.3B path (spec training 6)."""
@@ -68,9 +70,13 @@ class Size:
     trajectories: int
     teacher_steps: int
     frames: int
+    study: Study
+    fit_clips: int = 40
     first_talker: int = 5000
     """Seeds below were looked at while the recipe was made."""
 
 
-FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81)
-SMALL = Size(MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21)
+FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81, study=Study())
+SMALL = Size(
+    MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
+)  # fmt: skip
