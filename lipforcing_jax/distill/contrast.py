@@ -8,6 +8,9 @@ The network's norms hold statistics (`syncnet.FrozenNorm`). While it is trained 
 takes the pictures' brightness, a hundred times the mouth's movement, out of every gradient; afterwards `settle` is run
 once over many windows with the final weights, and what it leaves in the norms is kept. No moving average of statistics
 is needed, and the averaged weights get statistics of their own.
+
+From nothing, contrast alone stays at chance for a long time: a new network's embeddings tell whose face it is, not what
+the mouth does. So both embeddings also have to tell the mouth's parameters, which drawn talkers come with.
 """
 
 import jax
@@ -30,6 +33,15 @@ from lipforcing_jax.models.syncnet import (
 
 NEAR = 1
 """Frames by which a window of the same clip has to be away before it counts as wrong."""
+
+
+class Learner(nnx.Module):
+    """SyncNet with what reads the mouth's parameters from its embeddings, used in training only."""
+
+    def __init__(self, cfg: SyncNetConfig, mouth_params: int, *, rngs: nnx.Rngs):
+        self.net = SyncNet(cfg, rngs=rngs)
+        self.face_mouth = nnx.Linear(cfg.embedding, cfg.frames * mouth_params, rngs=rngs)
+        self.sound_mouth = nnx.Linear(cfg.embedding, cfg.frames * mouth_params, rngs=rngs)
 
 
 def windows(
@@ -84,10 +96,18 @@ def cross_entropy(apart: Float[Array, "m m"], left_out: Bool[Array, "m m"]) -> F
     return (found(logits, own).mean() + found(logits.T, own).mean()) / 2
 
 
-def loss(graphdef, params, batch, key: Array) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """Of a batch of windows and their sounds: see `training.sync_net.Windows`. The key is not used."""
-    model: SyncNet = nnx.merge(graphdef, params)
-    apart = distances(*settle(model, *windows(batch.levels, batch.cepstra, model.cfg)))
-    left_out = too_near(batch.clips, batch.times)
+def loss(graphdef, params, batch, mouth_weight: float) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+    """Of a batch of windows with their sounds and mouths: see `training.sync_net.Windows`."""
+    learner: Learner = nnx.merge(graphdef, params)
+    faces, sounds = settle(learner.net, *windows(batch.levels, batch.cepstra, learner.net.cfg))
+    apart, left_out = distances(faces, sounds), too_near(batch.clips, batch.times)
+    contrast = cross_entropy(apart, left_out)
+    mouths = batch.mouths.reshape(len(batch.mouths), -1)
+    face_error = jnp.mean((learner.face_mouth(faces) - mouths) ** 2)
+    sound_error = jnp.mean((learner.sound_mouth(sounds) - mouths) ** 2)
     found = jnp.argmin(jnp.where(left_out, jnp.inf, apart), axis=1) == jnp.arange(len(apart))
-    return cross_entropy(apart, left_out), {"found": found.mean(), "own_distance": jnp.diagonal(apart).mean()}
+    metrics = {
+        "contrast": contrast, "found": found.mean(), "own_distance": jnp.diagonal(apart).mean(),
+        "face_error": face_error, "sound_error": sound_error,
+    }  # fmt: skip
+    return contrast + mouth_weight * (face_error + sound_error), metrics

@@ -182,6 +182,7 @@ class Preset:
     wan_vae: WanVAEConfig | None = None
     """Makes the latents where there is one; else the tiny autoencoder does."""
     audio: LogMelConfig | Wav2Vec2Config = field(default_factory=Wav2Vec2Config)
+    sync_net: SyncNetConfig = field(default_factory=SyncNetConfig)
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
     keep_detail: bool = False
     """Give back what the autoencoder loses where the face has not changed (`sampling/detail.py`)."""
@@ -219,6 +220,11 @@ PRESETS = {
             encoder_blocks=0, decoder_blocks=1,
         ),
         audio=LogMelConfig(),
+        # Most of the work is the first layer of the face: its map and its width are what the reward's speed hangs on.
+        sync_net=SyncNetConfig(
+            face_widths=(16, 32, 64, 64, 64, 128), sound_widths=(16, 32, 64, 64, 64, 128),
+            hidden=128, embedding=128, face_size=96,
+        ),
         keep_detail=True,
         summary="bundled; trained from scratch on synthetic talkers; any laptop",
     ),

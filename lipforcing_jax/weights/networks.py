@@ -13,6 +13,7 @@ from lipforcing_jax.errors import UserError
 from lipforcing_jax.models.audio import LogMelEncoder
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import PRESETS, Preset
+from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.models.wan_vae import WanVAE
 from lipforcing_jax.models.wav2vec2 import Wav2Vec2
@@ -21,6 +22,7 @@ from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.weights import converted, store
 
 FILES = {"dit": "student.safetensors", "vae": "tiny_vae.safetensors", "ear": "audio.safetensors"}
+SYNC_NET = "syncnet.safetensors"
 DECODERS = ("taehv", "wan")
 FITS = {"student": "dit", "vae": "wan_vae", "taehv": "tiny_vae", "wav2vec2": "audio"}
 """Field of `Preset` that each part of a converted folder fills."""
@@ -61,6 +63,21 @@ def makers(preset: Preset) -> dict[str, object]:
         "vae": lambda: TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(0)),
         "ear": lambda: LogMelEncoder(preset.audio, rngs=nnx.Rngs(0)),
     }
+
+
+def load_sync_net(preset: Preset, folder: Path | None = None) -> SyncNet:
+    """The judge of a preset from `folder`, or from the package: what rewards stage 2 and scores results.
+
+    Raises:
+      UserError: there is none, or it is damaged or of another size.
+    """
+    if not preset.hears_samples:
+        if folder is None:
+            raise UserError(f"The preset {preset.name} has no bundled SyncNet; give converted weights by --weights.")
+        cfg = converted.config_of(converted.read_manifest(folder), "syncnet")
+        return converted.load_part(folder, "syncnet", lambda: SyncNet(cfg, rngs=nnx.Rngs(0)))
+    folder = bundled_folder(preset) if folder is None else folder
+    return store.load_module(folder / SYNC_NET, lambda: SyncNet(preset.sync_net, rngs=nnx.Rngs(0)))
 
 
 def assemble(preset: Preset, dit: DiT, vae: TinyVAE, ear: LogMelEncoder) -> Networks:

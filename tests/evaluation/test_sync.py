@@ -1,0 +1,40 @@
+"""Numbers by which a SyncNet is judged."""
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from lipforcing_jax.evaluation import sync
+from lipforcing_jax.models.presets import SyncNetConfig
+from lipforcing_jax.models.syncnet import SyncNet
+
+FRAMES = 21
+
+
+def test_shares_and_means_of_clips():
+    truth = np.array([[2.0, 5.0, 0], [1.0, 6.0, 1], [0.5, 7.0, -3]])
+    wrong = np.array([[1.0, 6.0, 4], [1.5, 5.0, 0], [0.2, 8.0, 0]])
+    moved = np.array([[2.0, 5.0, -8], [1.0, 5.0, -7], [0.0, 5.0, 8]])
+    found = sync.summary(truth, wrong, moved)
+    assert found["truth_c"] == pytest.approx(3.5 / 3) and found["wrong_d"] == pytest.approx(19 / 3)
+    assert found["truth_wins"] == pytest.approx(2 / 3) and found["truth_nearer"] == pytest.approx(2 / 3)
+    assert found["offset_found"] == pytest.approx(2 / 3) and found["delay_found"] == pytest.approx(2 / 3)
+
+
+def test_wrong_is_the_other_mouth_with_the_same_sound(monkeypatch):
+    """The two rows that meet in a comparison share their sound, not their picture."""
+    rng = np.random.default_rng(0)
+    levels = rng.integers(0, 256, (2, 2, FRAMES, 64, 64, 3), np.uint8)
+    audio = rng.uniform(-0.5, 0.5, (2, 2, (FRAMES + sync.DELAY) * sync.SAMPLES_PER_FRAME)).astype(np.float32)
+    cfg = SyncNetConfig((4, 4, 4, 4, 4, 8), (4, 4, 4, 4, 4, 8), hidden=8, embedding=16, face_size=64)
+    net = SyncNet(cfg, rngs=nnx.Rngs(0))
+    seen = {}
+    monkeypatch.setattr(sync, "summary", lambda truth, wrong, moved: seen.update(truth=truth, wrong=wrong, moved=moved))
+    sync.measure(net, sync.Heard(levels, audio), FRAMES)
+    for clip, (pair, side) in enumerate(np.ndindex(2, 2)):
+        sound = audio[pair, side]
+        own = sync.cepstra_of(sound[: FRAMES * sync.SAMPLES_PER_FRAME])
+        early = sync.cepstra_of(sound[sync.DELAY * sync.SAMPLES_PER_FRAME :])
+        for name, picture, heard in (("truth", side, own), ("wrong", 1 - side, own), ("moved", side, early)):
+            expected = sync.compare(net, levels[pair, picture], np.stack([heard] * 3))
+            assert seen[name][clip, 1] == pytest.approx(float(expected.distance[0]), rel=1e-4)
