@@ -16,11 +16,11 @@ from lipforcing_jax.distill import flow_matching, train_state
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
 from lipforcing_jax.media.mouth_mask import latent_mask
-from lipforcing_jax.models import presets
 from lipforcing_jax.training import actors
 from lipforcing_jax.training.conditions import condition_of
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.student import channel_visibility, optimiser_of
+from lipforcing_jax.weights import networks
 
 VAL_LEVELS = (0.999, 0.769, 0.4)
 """Noise levels at which clips not trained on are judged: nothing to be seen of the mouth, the student's second step,
@@ -83,7 +83,7 @@ def validate(base: Base, teacher: nnx.State, batch: Batch, fixed: Fixed) -> dict
 
 def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_teacher.py); returns the weights file."""
-    preset = presets.by_name(config.preset)
+    preset = networks.find(config.preset)
     base, params, _ = actors.load(config, preset, workdir)
     vae = actors.load_decoder(config, preset, workdir)
     shown = actors.first_batch(config, workdir, "train", batch=40, frames=config.chunk)
