@@ -16,9 +16,11 @@ from lipforcing_jax.distill import per_sample
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
 
-LEAST_DIVISOR = 0.2
-"""Bound of the level by which an x0 error is divided. The error of a flow is that of x0 over t, which grows without
-bound for the tiny errors of an almost clean clip; below this level it is the error of x0 that is made small."""
+LEAST_DIVISOR = 0.5
+"""Bound of the level by which an x0 error is divided. The error of a flow is that of x0 over t. A network that predicts
+x0 has about the same error at all levels while it is young, so with a small bound the few almost clean clips make up
+half of the loss and most of its noise (at 0.2, 5 % of the draws); at 0.5 the loss is the flow's for five draws in six
+and that of x0, four times, for the others."""
 
 
 class Draws(NamedTuple):
