@@ -11,6 +11,7 @@ from lipforcing_jax import flow
 from lipforcing_jax.distill import per_sample
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
+from lipforcing_jax.parallel.sharding import constrain_parameters
 
 
 class CriticLoss(NamedTuple):
@@ -51,4 +52,4 @@ def gradient(base: Base, critic: nnx.State, *inputs, **options) -> tuple[CriticL
         return found.loss, found
 
     gradients, found = jax.grad(scalar, has_aux=True)(critic)
-    return found, gradients
+    return found, constrain_parameters(gradients)

@@ -1,6 +1,6 @@
 """Self-forcing: the student makes a whole clip from its own past, without gradients (spec training 2.4).
 
-Every chunk stops at the same denoising step, its exit. What that one step saw is recorded, chunk by chunk, so that
+Every chunk stops at the same denoising step, its exit. What entered that one step is recorded, chunk by chunk, so that
 `student.gradient` can differentiate it later and hold the activations of a single chunk.
 """
 
@@ -15,19 +15,15 @@ from lipforcing_jax.distill.condition import Condition, join_chunks
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import WindowConfig
 from lipforcing_jax.sampling import causal
-from lipforcing_jax.sampling.cache import KVCache
 
 
 class Rollout(NamedTuple):
-    """A clip of the student's own, and what its exit steps saw."""
+    """A clip of the student's own, and what entered its exit steps. Their past follows from the clip."""
 
     x0: Float[Array, "b t h w c"]
     exit_level: Float[Array, ""]
     """The noise level of the exit step."""
     exit_inputs: Float[Array, "n b chunk h w c"]
-    caches: KVCache
-    """Keys and values of the clean past before each chunk, on a leading axis of n chunks. This is the bulk of a
-    rollout: n times what a stream carries."""
 
 
 def draw_noise(
@@ -77,8 +73,8 @@ def rollout(
             model, text, window, (*t_list[: exit_step + 1], 0.0), condition.mask, state, chunk, draws
         )
         last = draws[0] if exit_step == 0 else flow.add_noise(predictions[-2], draws[exit_step], level)
-        return state, (predictions[-1], last, state.cache)
+        return state, (predictions[-1], last)
 
     chunks = condition.chunks(window.chunk)
-    _, (x0, exit_inputs, caches) = jax.lax.scan(advance, state, (chunks, noise))
-    return Rollout(join_chunks(x0), level, exit_inputs, caches)
+    _, (x0, exit_inputs) = jax.lax.scan(advance, state, (chunks, noise))
+    return Rollout(join_chunks(x0), level, exit_inputs)

@@ -2,7 +2,8 @@
 
 Gradients flow through the exit steps only; the cached past, earlier steps and re-noised inputs are constants (spec
 training 2.4). So chunks are coupled by their shared parameters alone, the sum over chunks is exact, and only one
-chunk's activations exist at a time.
+chunk's activations exist at a time. The past is made again from the rollout's results as the chunks go by, by the pass
+that made it first: kept for every chunk it would be 23 GB a clip at full size.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from lipforcing_jax.distill.condition import Condition, by_chunk
 from lipforcing_jax.distill.rollout import Rollout
 from lipforcing_jax.models.conditioning import condition_channels
 from lipforcing_jax.models.presets import WindowConfig
+from lipforcing_jax.parallel.sharding import constrain_parameters
 from lipforcing_jax.sampling import cache as kv_cache
+from lipforcing_jax.sampling import causal
+from lipforcing_jax.sampling.causal import SamplerState
 
 
 def gradient(
@@ -40,13 +44,18 @@ def gradient(
       remat: how blocks are recomputed (`DiT.__call__`); `zeroed_past` for the reference's gradient.
     """
     made, condition, cotangent = without_bad_samples(made, condition, cotangent)
-    chunks = condition.chunks(window.chunk)
+    batch, frames, *grid = made.x0.shape
+    model = base.join(jax.lax.stop_gradient(student))
+    text = model.text_keys(condition.text)
+    state = causal.start(model, window, batch, *grid[:2], made.x0.dtype, frames)
 
-    def one(total, given):
-        index, told, x, cache, pull = given
+    def one(carried, given):
+        total, state = carried
+        told, x, x0, pull = given
+        cache = causal.remember(model, text, window, state)
         channels = condition_channels(told.ref_latent, condition.mask, told.masked_video, told.ref_sequence)
-        level = jnp.broadcast_to(made.exit_level, (x.shape[0], 1))
-        positions = kv_cache.query_positions(cache, index * window.chunk, window)
+        level = jnp.broadcast_to(made.exit_level, (batch, 1))
+        positions = kv_cache.query_positions(cache, state.chunk * window.chunk, window)
 
         def exit_step(student):
             model = base.join(student)
@@ -54,13 +63,14 @@ def gradient(
             velocity, _ = model(x, channels, level, text, told.audio, positions=positions, past=past, remat=remat)
             return flow.flow_to_x0(x, velocity, level)
 
-        x0, pullback = jax.vjp(exit_step, student)
-        return jax.tree.map(jnp.add, total, pullback(pull.astype(x0.dtype))[0]), None
+        again, pullback = jax.vjp(exit_step, student)
+        total = jax.tree.map(jnp.add, total, constrain_parameters(pullback(pull.astype(again.dtype))[0]))
+        return (total, SamplerState(state.chunk + 1, cache, x0, channels, told.audio)), None
 
-    zeros = jax.tree.map(jnp.zeros_like, student)
-    indices = jnp.arange(made.exit_inputs.shape[0])
-    pulls = by_chunk(cotangent, window.chunk)
-    return jax.lax.scan(one, zeros, (indices, chunks, made.exit_inputs, made.caches, pulls))[0]
+    zeros = constrain_parameters(jax.tree.map(jnp.zeros_like, student))
+    results, pulls = by_chunk(made.x0, window.chunk), by_chunk(cotangent, window.chunk)
+    given = (condition.chunks(window.chunk), made.exit_inputs, results, pulls)
+    return jax.lax.scan(one, (zeros, state), given)[0][0]
 
 
 def finite_samples(made: Rollout, condition: Condition) -> Bool[Array, " b"]:
@@ -73,11 +83,8 @@ def without_bad_samples(
 ) -> tuple[Rollout, Condition, Float[Array, "b t h w c"]]:
     """Zeros in place of everything that belongs to a sample with a number that is not finite."""
     keep = finite_samples(made, condition) & per_sample.finite(cotangent)
-    k, v = per_sample.neutral(keep, (made.caches.k, made.caches.v), axis=2)
     made = made._replace(
-        x0=per_sample.neutral(keep, made.x0),
-        exit_inputs=per_sample.neutral(keep, made.exit_inputs, axis=1),
-        caches=made.caches._replace(k=k, v=v),
+        x0=per_sample.neutral(keep, made.x0), exit_inputs=per_sample.neutral(keep, made.exit_inputs, axis=1)
     )
     return made, condition.neutral(keep), per_sample.neutral(keep, cotangent)
 

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from lipforcing_jax.models import rope
-from lipforcing_jax.models.attention import attend
+from lipforcing_jax.models.attention import AXES, Backend, attend
 from lipforcing_jax.models.conditioning import (
     AudioPack,
     AudioProjections,
@@ -24,6 +24,7 @@ from lipforcing_jax.models.conditioning import (
 )
 from lipforcing_jax.models.lora import linear
 from lipforcing_jax.models.presets import DiTConfig, LoRAConfig
+from lipforcing_jax.parallel.sharding import constrain
 
 
 class KeyValues(NamedTuple):
@@ -77,6 +78,7 @@ class Attention(nnx.Module):
         return self.heads(self.norm_k(self.k(x))), self.heads(self.v(x))
 
     def output(self, x: Float[Array, "b n heads hd"]) -> Float[Array, "b n d"]:
+        x = constrain(x, "batch", "tokens", "wide", None)
         return self.o(x.reshape(*x.shape[:-2], -1))
 
 
@@ -105,19 +107,21 @@ class Block(nnx.Module):
         attended, kv = self.attend_self(self.norm1(x) * (1 + scale1) + shift1, attention, past)
         x = x + attended * gate1
         q = self.cross_attn.query(self.norm3(x))
-        x = x + self.cross_attn.output(attend(q, *text))
+        x = x + self.cross_attn.output(attend(q, *text, backend=attention.backend))
         hidden = jax.nn.gelu(self.ffn_in(self.norm2(x) * (1 + scale2) + shift2), approximate=True)
-        return x + self.ffn_out(hidden) * gate2, kv
+        hidden = constrain(hidden, "batch", "tokens", "wide")
+        return constrain(x + self.ffn_out(hidden) * gate2, "batch", "tokens", None), kv
 
     def attend_self(self, u, attention: "AttentionInputs", past):
         q = rope.rotate(self.self_attn.query(u), attention.q_rotation)
-        k, v = self.self_attn.key_value(u)
+        k, v = (constrain(x, *AXES) for x in self.self_attn.key_value(u))
         keys, values = k, v
         if past is not None:
             keys = jnp.concatenate([past[0].astype(k.dtype), k], axis=1)
             values = jnp.concatenate([past[1].astype(v.dtype), v], axis=1)
         keys = rope.rotate(keys, attention.k_rotation)
-        return self.self_attn.output(attend(q, keys, values, attention.mask)), (k, v)
+        attended = attend(q, keys, values, attention.frame_mask, backend=attention.backend)
+        return self.self_attn.output(attended), (k, v)
 
 
 class AttentionInputs(NamedTuple):
@@ -125,7 +129,8 @@ class AttentionInputs(NamedTuple):
 
     q_rotation: Float[Array, "2 n pairs"]
     k_rotation: Float[Array, "2 m pairs"]
-    mask: Bool[Array, "n m"] | None
+    frame_mask: Bool[Array, "f g"] | None
+    backend: Backend
 
 
 def sinusoid(t: Float[Array, "*b"], width: int) -> Float[Array, "*b width"]:
@@ -156,12 +161,16 @@ def _short(x: np.ndarray, bits: int = 12) -> np.ndarray:
 
 
 class DiT(nnx.Module):
-    """Predicts the flow eps - x0 of a noisy latent video. With `lora`, every block carries low-rank pairs."""
+    """Predicts the flow eps - x0 of a noisy latent video. With `lora`, every block carries low-rank pairs.
+
+    `attention` is the back end of `models.attention.attend`; any parameters work with any.
+    """
 
     def __init__(
-        self, cfg: DiTConfig, *, lora: LoRAConfig | None = None, dtype=None, param_dtype=jnp.float32, rngs: nnx.Rngs
-    ):
-        self.cfg, self.dtype = cfg, dtype
+        self, cfg: DiTConfig, *, lora: LoRAConfig | None = None, dtype=None, param_dtype=jnp.float32,
+        attention: Backend = "xla", rngs: nnx.Rngs,
+    ):  # fmt: skip
+        self.cfg, self.dtype, self.attention = cfg, dtype, attention
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         patch = cfg.patch[1] * cfg.patch[2]
         self.patch_embedding = nnx.Linear(patch * cfg.in_dim, cfg.dim, **kinds)
@@ -221,10 +230,9 @@ class DiT(nnx.Module):
         return r.transpose(0, 1, 2, 4, 3, 5, 6).reshape(batch, frames, height, width, -1)
 
     def attention_inputs(self, grid, positions, frame_mask, past: Past | None, dtype) -> AttentionInputs:
-        """Rotations and the token mask from per-frame positions and visibility."""
+        """Rotations and visibility from per-frame positions and masks."""
         frames, height, width = grid
         dtype = rope.rope_dtype(dtype)
-        tokens = height * width
         q = rope.rotation(positions, height, width, self.cfg.head_dim, dtype)
         mask = frame_mask
         k = q
@@ -233,9 +241,7 @@ class DiT(nnx.Module):
             own = jnp.ones((frames, frames), bool) if frame_mask is None else frame_mask
             seen = jnp.broadcast_to(past.valid[None, :], (frames, past.valid.shape[0]))
             mask = jnp.concatenate([seen, own], axis=1)
-        if mask is not None:
-            mask = jnp.repeat(jnp.repeat(mask, tokens, axis=0), tokens, axis=1)
-        return AttentionInputs(q, k, mask)
+        return AttentionInputs(q, k, mask, self.attention)
 
     # -- the forward pass --------------------------------------------------------------------------
 
@@ -276,17 +282,18 @@ class DiT(nnx.Module):
         attention = self.attention_inputs(grid, positions, frame_mask, past, x.dtype)
         e, projected = self.embed_time(t, x.dtype)
         six = projected.reshape(batch, -1, 6 * self.cfg.dim)
-        six = repeat_per_token(six, tokens).reshape(batch, -1, 6, self.cfg.dim)
         sounds = injected(self.audio_vectors(audio), self.cfg.num_layers)
         graphdef, stacked = nnx.split(self.blocks)
 
         def one(hidden, layer):
             parameters, sound, block_text, block_past = layer
             block = nnx.merge(graphdef, parameters)
-            return block(hidden, repeat_per_token(sound, tokens), six, block_text, attention, block_past)
+            # Repeated here, what concerns frames alone is never stored token by token.
+            time = repeat_per_token(six, tokens).reshape(batch, -1, 6, self.cfg.dim)
+            return block(hidden, repeat_per_token(sound, tokens), time, block_text, attention, block_past)
 
         layers = (stacked, sounds, tuple(text), None if past is None else tuple(past.kv))
-        tokens_in = self.patchify(jnp.concatenate([x, condition], axis=-1))
+        tokens_in = constrain(self.patchify(jnp.concatenate([x, condition], axis=-1)), "batch", "tokens", None)
         wrap = (jax.checkpoint if remat else lambda block: block) if isinstance(remat, bool) else remat
         hidden, kv = jax.lax.scan(wrap(one), tokens_in, layers)
         if not head:
