@@ -49,14 +49,19 @@ def t_list_of(student: str) -> tuple[float, ...]:
 
 
 MINIATURE: dict[str, dict[str, Any]] = {
-    "nano_audio": {"clips": 32, "heldout_clips": 32, "clip_frames": 33, "steps": 2, "batch": 2, "frames": 8},
+    "nano_audio": {"clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8},
     "nano_vae": {"clips": 8, "clip_frames": 8, "component_stride": 1, "steps": 2, "batch": 1},
-    "nano_talkers": {"pairs": 4, "looks": 0, "latent_frames": 6, "speech_clips": 32, "speech_frames": 33},
-    "nano_syncnet": {},
+    "nano_talkers": {
+        "pairs": 8, "heldout": 1, "looks": 0, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53
+    },
+    "nano_syncnet": {
+        "pairs": 8, "seen_pairs": 4, "heldout_pairs": 2, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53,
+        "rooms": 1, "steps": 2, "batch": 2, "windows": 2,
+    },
     "nano_teacher": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 2},
     "nano_df": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 2},
     "nano_sf": {"steps": 1, "student_every": 1, "batch": 2, "frames": 6, "val_clips": 2},
-}
+}  # fmt: skip
 """Changes by which the recipe runs whole in a few minutes and teaches nothing."""
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from lipforcing_jax.data import reader
 from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.data.reader import Reading
+from lipforcing_jax.data.sample import read_facts
 from lipforcing_jax.distill.base import EVERYTHING, Base, split
 from lipforcing_jax.distill.self_forcing import Judge
 from lipforcing_jax.errors import UserError
@@ -135,10 +136,14 @@ def open_data(config, workdir: Path, split: str = "train", **changes) -> grain.D
     return reader.read(dataset_folder(config, workdir), split, Reading(**fields | changes))
 
 
-def first_batch(config, workdir: Path, split: str, **changes) -> Batch:
-    """The first clips of a split in stored order, as many as there are up to `batch`."""
-    size = min(changes.pop("batch"), reader.count(dataset_folder(config, workdir), split))
-    return next(open_data(config, workdir, split, batch=size, shuffle=False, workers=0, **changes))
+def first_batch(config, workdir: Path, split: str, batch: int, frames: int | None = None) -> Batch:
+    """The first clips of a split in stored order, as many as there are up to `batch`; of each as many whole chunks as
+    it has, or `frames` latent frames."""
+    folder = dataset_folder(config, workdir)
+    stored = read_facts(folder).latent_frames
+    frames = frames or max(1, stored // config.chunk) * config.chunk
+    size = min(batch, reader.count(folder, split))
+    return next(open_data(config, workdir, split, batch=size, frames=frames, shuffle=False, workers=0))
 
 
 def export(config, base: Base, trained: nnx.State, workdir: Path) -> Path:

@@ -19,7 +19,10 @@ from lipforcing_jax.distill.reward import RewardConfig
 from lipforcing_jax.distill.self_forcing import Judge, Recipe, draw_exit_step, teach_critic, teach_student
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.media.mouth_mask import latent_mask
-from lipforcing_jax.models.presets import Preset, WindowConfig
+from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
+from lipforcing_jax.models.presets import Preset, SyncNetConfig, WindowConfig
+from lipforcing_jax.models.sync_distance import MAX_SHIFT
+from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import actors
 from lipforcing_jax.training.conditions import condition_of
 from lipforcing_jax.training.loop import fit
@@ -85,16 +88,16 @@ def make_advance(fixed: Fixed, recipe: Recipe, optimise: Optimisers, rules: Rule
         for i, batch in enumerate(draws):
             condition = condition_of(batch, fixed.mask, fixed.prompts)
             for_critic, for_student, exits = jax.random.split(jax.random.fold_in(key, i), 3)
-            exits = jax.random.split(exits)
+            exit_step, students_exit = (draw_exit_step(key, recipe) for key in jax.random.split(exits))
             gradients, found = teach_critic(
-                fixed.base, state.critic, state.student, condition, for_critic, critics, draw_exit_step(exits[0], recipe)
+                fixed.base, state.critic, state.student, condition, for_critic, critics, exit_step
             )
             critic_sum = gradients if critic_sum is None else distillation.add(critic_sum, gradients)
             metrics.append({rename(name): value for name, value in found.items()})
             if students_turn:
                 gradients, found, rewards = teach_student(
                     fixed.base, state.student, state.critic, fixed.teacher, condition, fixed.negative_text, for_student,
-                    recipe, draw_exit_step(exits[1], recipe), fixed.judge, batch.cepstra, rewards,
+                    recipe, students_exit, fixed.judge, batch.cepstra, rewards,
                 )  # fmt: skip
                 student_sum = gradients if student_sum is None else distillation.add(student_sum, gradients)
                 metrics[-1] |= found
@@ -129,19 +132,36 @@ def fixed_parts(config, preset: Preset, workdir: Path) -> tuple[Fixed, nnx.State
     return fixed, found.student
 
 
+def check(config) -> None:
+    """Refuses settings that no update could be made with.
+
+    Raises:
+      UserError: one of them is out of range; it is named.
+    """
+    if config.student_every < 1:
+        raise UserError(f"student_every={config.student_every} must be at least 1; the release has 5.")
+    if config.frames % config.chunk:
+        raise UserError(f"frames={config.frames} must be a multiple of chunk={config.chunk}: students make whole chunks.")
+    windows = FRAMES_PER_LATENT * config.frames - LEAD - (SyncNetConfig.frames - 1)
+    if config.reward != "none" and windows <= MAX_SHIFT:
+        raise UserError(
+            f"frames={config.frames} gives SyncNet {windows} windows, and shifts of up to {MAX_SHIFT} frames need more: "
+            "take at least 6 latent frames, or reward=none."
+        )
+
+
 def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_sf.py); returns the weights file.
 
     Raises:
       UserError: weights or data are missing or do not fit.
     """
-    if config.student_every < 1:
-        raise UserError(f"student_every={config.student_every} must be at least 1; the release has 5.")
+    check(config)
     preset, recipe, optimise = actors.preset_of(config), recipe_of(config), optimisers_of(config)
     fixed, student = fixed_parts(config, preset, workdir)
     state = distillation.create(student, fixed.teacher, optimise)
     vae = fixed.judge.vae if fixed.judge else actors.load_decoder(config, preset, workdir)
-    batch = actors.first_batch(config, workdir, "val", batch=config.val_clips, frames=None)
+    batch = actors.first_batch(config, workdir, "val", config.val_clips)
     folder = workdir / config.name / "samples"
     validation = Validation(batch, fixed.mask, fixed.prompts, recipe, vae, fixed.judge, folder)
 

@@ -86,14 +86,14 @@ def train(config, workdir: Path) -> Path:
     vae = actors.load_decoder(config, preset, workdir)
     channel_weights = jnp.ones(preset.dit.latent_channels)
     if config.visible_channels:
-        seen = actors.first_batch(config, workdir, "train", batch=40, frames=config.chunk)
+        seen = actors.first_batch(config, workdir, "train", 40, config.chunk)
         channel_weights = channel_visibility(vae, jnp.asarray(seen.target))
     fixed = tables(config, preset, found.base, prompts, channel_weights)
     optimiser = optimiser_of(config)
     averaged = config.average_decay > 0
     window = WindowConfig(config.chunk, preset.window.window, preset.window.sink, preset.window.dynamic_rope)
     recipe = Recipe(window, tuple(config.t_list), reward=None)
-    batch = actors.first_batch(config, workdir, "val", batch=config.val_clips, frames=None)
+    batch = actors.first_batch(config, workdir, "val", config.val_clips)
     validation = Validation(batch, fixed.mask, fixed.prompts, recipe, vae, None, workdir / config.name / "samples")
     of = lambda state: state.average if averaged else state.params  # noqa: E731
 

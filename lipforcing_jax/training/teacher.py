@@ -86,13 +86,13 @@ def train(config, workdir: Path) -> Path:
     preset = networks.find(config.preset)
     base, params, _ = actors.load(config, preset, workdir)
     vae = actors.load_decoder(config, preset, workdir)
-    shown = actors.first_batch(config, workdir, "train", batch=40, frames=config.chunk)
+    shown = actors.first_batch(config, workdir, "train", 40, config.chunk)
     fixed = Fixed(
         base, jnp.asarray(latent_mask(preset.latent_size), jnp.float32),
         jnp.asarray(reader.prompts(actors.dataset_folder(config, workdir))), actors.negative_text(config, preset),
         channel_visibility(vae, jnp.asarray(shown.target)),
     )  # fmt: skip
-    held_out = actors.first_batch(config, workdir, "val", batch=config.val_clips, frames=None)
+    held_out = actors.first_batch(config, workdir, "val", config.val_clips)
     asked = partial(loss, drop_share=config.drop_share, keep_weight=config.keep_weight, remat=config.remat)
 
     def evaluate(state) -> dict[str, float]:

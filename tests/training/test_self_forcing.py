@@ -6,7 +6,9 @@ import pytest
 import tiny_stage2 as tiny
 from interrupted_run import clip, pieces
 
-from lipforcing_jax.training.self_forcing import Rules, together
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.training.run import load_config, shipped
+from lipforcing_jax.training.self_forcing import Rules, check, together
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,10 @@ def test_the_references_critic_is_pulled_harder_at_the_students_turn():
 def test_metrics_of_the_batches_are_averaged_and_counts_are_summed():
     found = together([{"loss": np.float32(1), "skipped_samples": 1}, {"loss": np.float32(3), "skipped_samples": 2}])
     assert float(found["loss"]) == 2 and int(found["skipped_samples"]) == 3
+
+
+@pytest.mark.parametrize("override", ["student_every=0", "frames=7", "frames=3"])
+def test_settings_that_no_update_can_be_made_with_are_refused(override):
+    check(load_config(shipped("nano_sf"), ["frames=6"]))
+    with pytest.raises(UserError, match=override.split("=")[0]):
+        check(load_config(shipped("nano_sf"), [override]))

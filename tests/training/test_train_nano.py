@@ -1,4 +1,4 @@
-"""`lipforcing train` from nothing: the three stages of nano at the smallest size, and their weights at work."""
+"""`lipforcing train` from nothing: ear, eye, data and student of nano at the smallest size, and what they can do."""
 
 from pathlib import Path
 
@@ -14,7 +14,8 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 STAGES = {
     "nano_audio": "clips=32 heldout_clips=32 clip_frames=13 steps=2 batch=2 frames=8",
     "nano_vae": "clips=8 clip_frames=8 component_stride=1 steps=2 batch=1",
-    "nano_df": "pairs=2 latent_frames=4 speech_clips=32 speech_frames=13 rooms=1 steps=2 batch=1 frames=3",
+    "nano_talkers": "pairs=4 heldout=1 looks=0 latent_frames=4 speech_clips=32 speech_frames=13 workers=1",
+    "nano_df": "start= name=student steps=2 batch=1 frames=3 val_clips=1",
 }
 
 
