@@ -141,11 +141,11 @@ def check(config) -> None:
     if config.student_every < 1:
         raise UserError(f"student_every={config.student_every} must be at least 1; the release has 5.")
     if config.frames % config.chunk:
-        raise UserError(f"frames={config.frames} must be a multiple of chunk={config.chunk}: students make whole chunks.")
+        raise UserError(f"frames={config.frames} must be a multiple of chunk={config.chunk}.")
     windows = FRAMES_PER_LATENT * config.frames - LEAD - (SyncNetConfig.frames - 1)
     if config.reward != "none" and windows <= MAX_SHIFT:
         raise UserError(
-            f"frames={config.frames} gives SyncNet {windows} windows, and shifts of up to {MAX_SHIFT} frames need more: "
+            f"frames={config.frames} gives SyncNet {windows} windows, but shifts of {MAX_SHIFT} frames need more: "
             "take at least 6 latent frames, or reward=none."
         )
 
