@@ -3,6 +3,9 @@
     lipforcing train --config configs/nano_talkers.py --workdir runs/nano
 
 Needs the autoencoder (nano_vae.py) and the ear (nano_audio.py) in the workdir.
+
+Result: 6296 clips to train on, 15 % of them silent, and 40 for validation; 2.1 GB. Drawing takes about 20 minutes on two
+cores, encoding about as long: 0.7 s for every look of a pair.
 """
 
 import ml_collections
