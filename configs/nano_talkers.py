@@ -5,7 +5,7 @@
 Needs the autoencoder (nano_vae.py) and the ear (nano_audio.py) in the workdir.
 
 Result: 6296 clips to train on, 15 % of them silent, and 40 for validation; 2.1 GB. Beside other work on two cores,
-drawing took 24 minutes and encoding 57 (0.7 s for a look of a pair while half of the machine was free).
+drawing took 24 minutes and encoding 57, between 0.6 and 3 s for a look of a pair.
 """
 
 import ml_collections
