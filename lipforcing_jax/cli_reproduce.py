@@ -15,11 +15,16 @@ def add_reproduce(commands) -> None:
 
 
 def _reproduce(options) -> None:
+    import jax
+
     from lipforcing_jax.cli import keep_compiled_programs, made_folder
     from lipforcing_jax.reproduction.run import reproduce
     from lipforcing_jax.reproduction.stages import FULL, SMALL
 
     keep_compiled_programs()
+    if options.miniature:
+        # It compiles far longer than it computes.
+        jax.config.update("jax_disable_most_optimizations", True)
     workdir = made_folder(options.workdir)
     out = made_folder(options.report or workdir / "report")
     weights = reproduce(workdir, SMALL if options.miniature else FULL, out)

@@ -12,7 +12,8 @@ LEVELS = [
     {"models", "flow", "options", "parallel"},
     {"distill", "sampling", "media", "data", "weights", "report", "listening"},
     {"pipeline", "clips", "training", "evaluation", "parity"},
-    {"cli", "cli_data", "cli_weights", "__main__"},
+    {"reproduction"},
+    {"cli", "cli_data", "cli_reproduce", "cli_weights", "cli_plan", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 MODULES = sorted(PACKAGE.rglob("*.py"))
