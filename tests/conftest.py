@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 GOLDENS = Path(__file__).parent / "goldens"
-TABLE = pytest.StashKey[list]()
+GOLDEN = "golden"
 COMPILED = pytest.StashKey[str]()
 
 
@@ -22,7 +22,6 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Processes that tests start find the programs that were compiled before them."""
-    config.stash[TABLE] = []
     config.stash[COMPILED] = tempfile.mkdtemp(prefix="compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", config.stash[COMPILED])
 
@@ -45,13 +44,18 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def golden_table(request):
-    """Collects a row (case, precision, array, error, tolerance) for the closing table."""
-    return request.config.stash[TABLE]
+def golden_row(request):
+    """Adds a row (case, precision, array, error, tolerance) to the closing table, from whichever process."""
+
+    def add(case: str, precision: str, array: str, error: float, tolerance: float) -> None:
+        request.node.user_properties.append((GOLDEN, [case, precision, array, float(error), float(tolerance)]))
+
+    return add
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    rows = config.stash[TABLE]
+def pytest_terminal_summary(terminalreporter):
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    rows = [row for report in reports for name, row in report.user_properties if name == GOLDEN]
     if not rows:
         return
     terminalreporter.section("reference numbers")

@@ -19,12 +19,12 @@ COMPONENT_KINDS = {m.name for m in pkgutil.iter_modules(golden_runs.__path__)} -
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_golden_network(golden_case: Case, precision: str, golden_table):
+def test_golden_network(golden_case: Case, precision: str, golden_row):
     """One case of the network in one precision; the tolerances are the file's."""
     failed = []
     with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
         for array, error, tolerance in network.run(golden_case, precision):
-            golden_table.append((golden_case.id, precision, array, error, tolerance))
+            golden_row(golden_case.id, precision, array, error, tolerance)
             if not error <= tolerance:
                 failed.append(f"{array}: error {error:.2e} exceeds {tolerance:.0e}")
     assert not failed, "\n".join(failed)
@@ -38,14 +38,14 @@ def kind_of(component: Component) -> str:
     return max(kinds, key=len)
 
 
-def test_golden_component(golden_component: Component, golden_table):
+def test_golden_component(golden_component: Component, golden_row):
     """One component in float32; every stored array is an input or is reproduced."""
     module = importlib.import_module(f"golden_runs.{kind_of(golden_component)}")
     failed, left = [], {a for a in golden_component.arrays if not a.startswith(getattr(module, "INPUTS", ()))}
     with jax.default_matmul_precision("highest"):
         for name, ours, golden, tolerance in module.run(golden_component):
             error = largest_difference(ours, golden)
-            golden_table.append((golden_component.id, "float32", name, error, tolerance))
+            golden_row(golden_component.id, "float32", name, error, tolerance)
             left -= {name, name.split(":")[0]}
             if not error <= tolerance:
                 failed.append(f"{name}: error {error:.2e} exceeds {tolerance:.0e}")
