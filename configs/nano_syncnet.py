@@ -14,23 +14,23 @@ def get_config() -> ml_collections.ConfigDict:
             "stage": "sync_net",
             "preset": "nano",
             "seed": 0,
-            "pairs": 400,
-            "seen_pairs": 240,  # of which pictures go through the autoencoder
+            "pairs": 700,
+            "seen_pairs": 180,  # of which pictures go through the autoencoder
             "heldout_pairs": 32,
             "latent_frames": 21,
             "speech_clips": 2800,
             "speech_frames": 129,
             "workers": 1,
-            "rooms": 3,
-            "steps": 1500,
-            "mouth_weight": 1.0,
-            "batch": 4,  # pairs, of which both clips are shown
-            "windows": 6,  # moments of each clip
+            "rooms": 2,
+            "steps": 3000,
+            "mouth_weight": 3.0,
+            "batch": 16,  # pairs, of which both clips are shown
+            "windows": 3,  # moments of each clip
             "peak_lr": 2e-3,
             "warmup": 50,
             "weight_decay": 0.02,
             "clip_norm": 1.0,
             "average_decay": 0.995,
-            "save_every": 250,
+            "save_every": 500,
         }
     )

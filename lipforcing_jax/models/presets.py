@@ -220,10 +220,11 @@ PRESETS = {
             encoder_blocks=0, decoder_blocks=1,
         ),
         audio=LogMelConfig(),
-        # Most of the work is the first layer of the face: its map and its width are what the reward's speed hangs on.
+        # Most of the work is the face's first layer: half of the size is a quarter of it, and each of SyncNet's pixels
+        # is the mean of 2x2 of the face.
         sync_net=SyncNetConfig(
-            face_widths=(16, 32, 64, 64, 64, 128), sound_widths=(16, 32, 64, 64, 64, 128),
-            hidden=128, embedding=128, face_size=96,
+            face_widths=(16, 48, 64, 64, 64, 128), sound_widths=(16, 32, 64, 64, 64, 128),
+            hidden=128, embedding=128, face_size=64,
         ),
         keep_detail=True,
         summary="bundled; trained from scratch on synthetic talkers; any laptop",

@@ -37,7 +37,7 @@ SETTLING_BATCHES = 8
 class Windows(NamedTuple):
     """Single windows with their sounds and mouth parameters (of mean 0 and spread 1), and where they come from."""
 
-    levels: UInt8[np.ndarray, "m f h w 3"]
+    levels: UInt8[np.ndarray, "m f s s 3"]
     cepstra: Float32[np.ndarray, "m r c"]
     mouths: Float32[np.ndarray, "m f 6"]
     clips: Int[np.ndarray, " m"]
@@ -45,23 +45,22 @@ class Windows(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What batches are drawn from: shards of pairs as drawn and as seen, their mouths, and cepstra in several rooms.
+    """What batches are drawn from: pairs as drawn and as seen, their mouths, and cepstra in several rooms.
 
-    The first pairs alone are there as seen through the autoencoder, which takes longer than drawing them.
+    Only the first pairs are there as seen through the autoencoder, which takes longer than drawing them.
     """
 
-    drawn: list[UInt8[np.ndarray, "pairs 2 t h w 3"]]
-    seen: list[UInt8[np.ndarray, "pairs 2 t h w 3"]]
+    drawn: UInt8[np.ndarray, "pairs 2 t s s 3"]
+    seen: UInt8[np.ndarray, "some 2 t s s 3"]
     mouths: Float32[np.ndarray, "pairs 2 t 6"]
     cepstra: Float32[np.ndarray, "rooms pairs 2 rows c"]
 
-    def choose(self, rng: np.random.Generator, count: int) -> list[tuple[int, UInt8[np.ndarray, "2 t h w 3"]]]:
+    def choose(self, rng: np.random.Generator, count: int) -> list[tuple[int, UInt8[np.ndarray, "2 t s s 3"]]]:
         """Different pairs with their clips, half of them (rounded down) as seen."""
-        seen = rng.choice(sum(map(len, self.seen)), count // 2, replace=False)
-        others = np.setdiff1d(np.arange(self.cepstra.shape[1]), seen)
+        seen = rng.choice(len(self.seen), count // 2, replace=False)
+        others = np.setdiff1d(np.arange(len(self.drawn)), seen)
         drawn = rng.choice(others, count - len(seen), replace=False)
-        looks = [(pair, self.seen) for pair in seen] + [(pair, self.drawn) for pair in drawn]
-        return [(pair, shards[pair // talker_dataset.SHARD][pair % talker_dataset.SHARD]) for pair, shards in looks]
+        return [(pair, self.seen[pair]) for pair in seen] + [(pair, self.drawn[pair]) for pair in drawn]
 
 
 def seen_through(vae_file: Path, preset: Preset, shards: list[Path], seed: int, changed: bool = True) -> list[Path]:
@@ -92,6 +91,18 @@ def seen_through(vae_file: Path, preset: Preset, shards: list[Path], seed: int, 
                 np.save(file, np.stack([through(look) for look in looks]))
             partial.replace(path)
     return paths
+
+
+def load_pairs(shards: list[Path], size: int) -> UInt8[np.ndarray, "pairs 2 t s s 3"]:
+    """All pictures at the size that SyncNet sees; made so small once, they fit into memory."""
+    parts = []
+    for shard in tqdm(shards, desc="pictures"):
+        pairs = np.load(shard, mmap_mode="r")
+        part = np.empty((*pairs.shape[:3], size, size, 3), np.uint8)
+        for place in np.ndindex(part.shape[:3]):
+            part[place] = cv2.resize(pairs[place], (size, size), interpolation=cv2.INTER_LINEAR)
+        parts.append(part)
+    return np.concatenate(parts)
 
 
 def heard(audio: Float32[np.ndarray, "n s"], rooms: int, seed: int) -> Float32[np.ndarray, "rooms n m c"]:
@@ -195,17 +206,16 @@ def training_pairs(config, preset: Preset, workdir: Path) -> Source:
     cepstra = heard(speech["audio"][:, : frames * sync.SAMPLES_PER_FRAME], config.rooms, config.seed)
     mouths = speech["mouth"][:, :frames]
     mouths = (mouths - mouths.mean((0, 1))) / (mouths.std((0, 1)) + 1e-3)
-    opened = ([np.load(path, mmap_mode="r") for path in paths] for paths in (shards, seen))
+    drawn_pairs, seen_pairs = (load_pairs(paths, preset.sync_net.face_size) for paths in (shards, seen))
     by_pair = lambda x: x.reshape(*x.shape[:-3], config.pairs, 2, *x.shape[-2:])  # noqa: E731
-    return Source(*opened, by_pair(mouths), by_pair(cepstra))
+    return Source(drawn_pairs, seen_pairs, by_pair(mouths), by_pair(cepstra))
 
 
 def heldout_pairs(config, preset: Preset, workdir: Path) -> sync.Heard:
     """Other identities, voices and sentences, seen through the autoencoder."""
     shards, speech = _pairs(config, preset, workdir, "heldout", config.heldout_pairs, 2 * config.heldout_pairs)
     seen = seen_through(workdir / networks.FILES["vae"], preset, shards, config.seed, changed=False)
-    levels = np.concatenate([np.load(path) for path in seen])
-    return sync.Heard(levels, speech["audio"].reshape(config.heldout_pairs, 2, -1))
+    return sync.Heard(load_pairs(seen, preset.sync_net.face_size), speech["audio"].reshape(config.heldout_pairs, 2, -1))
 
 
 def _pairs(

@@ -23,9 +23,9 @@ class Drawn(NamedTuple):
     mouths: np.ndarray
 
 
-def batch(windows: int = 8) -> Drawn:
+def batch(windows: int = 8, size: int = 96) -> Drawn:
     rng = np.random.default_rng(0)
-    levels = rng.integers(0, 256, (windows, 5, 96, 96, 3), np.uint8)
+    levels = rng.integers(0, 256, (windows, 5, size, size, 3), np.uint8)
     clips, times = np.arange(windows) // 4, np.arange(windows) % 4 * 2
     cepstra, mouths = 10 * rng.standard_normal((windows, 20, 13)), rng.standard_normal((windows, 5, 2))
     return Drawn(levels, cepstra.astype(np.float32), clips, times, mouths.astype(np.float32))
@@ -96,9 +96,10 @@ def test_equal_embeddings_have_a_finite_slope():
 
 def test_windows_learn_to_find_their_sounds():
     """And both embeddings to tell the mouth's parameters."""
-    cfg = SyncNetConfig((4, 4, 4, 4, 4, 16), (4, 4, 4, 4, 4, 16), hidden=16, embedding=16, face_size=96)
-    graphdef, params = nnx.split(contrast.Learner(cfg, 2, rngs=nnx.Rngs(0)))
-    drawn, optimiser = batch(), optax.adam(1e-2)
+    cfg = SyncNetConfig((4, 4, 4, 4, 4, 16), (4, 4, 4, 4, 4, 16), hidden=16, embedding=16, face_size=64)
+    graphdef, shapes = nnx.split(nnx.eval_shape(lambda: contrast.Learner(cfg, 2, rngs=nnx.Rngs(0))))
+    params = tiny.filled(shapes, 1)
+    drawn, optimiser = batch(size=64), optax.adam(1e-2)
 
     @jax.jit
     def step(params, memory):
