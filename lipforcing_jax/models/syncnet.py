@@ -31,6 +31,8 @@ class Layer(NamedTuple):
     pool: Pool | None = None
 
 
+EPSILON = 1e-5
+"""Added to the variances of the norms."""
 LAST = Layer(kernel=None, padding=0)
 FACE_LAYERS = (
     Layer(7, 2, 0, Pool()), Layer(5, 2, 1, Pool(padding=1)), Layer(), Layer(), Layer(pool=Pool()), LAST,
@@ -47,7 +49,7 @@ class FrozenNorm(nnx.Module):
         self.bias, self.mean = (nnx.Param(jnp.zeros((width,), param_dtype)) for _ in range(2))
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        return (x - self.mean[...]) * jax.lax.rsqrt(self.variance[...] + 1e-5) * self.scale[...] + self.bias[...]
+        return (x - self.mean[...]) * jax.lax.rsqrt(self.variance[...] + EPSILON) * self.scale[...] + self.bias[...]
 
 
 class Tower(nnx.Module):

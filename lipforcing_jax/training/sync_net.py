@@ -19,6 +19,7 @@ from lipforcing_jax.data import speech_dataset, talker_dataset
 from lipforcing_jax.data.acoustics import augment
 from lipforcing_jax.data.variation import vary
 from lipforcing_jax.distill import contrast, train_state
+from lipforcing_jax.errors import UserError
 from lipforcing_jax.evaluation import sync
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.presets import Preset, SyncNetConfig
@@ -155,7 +156,7 @@ def train(config, workdir: Path) -> Path:
     The tiny autoencoder's weights must be in `workdir`; talkers and speech that are missing there are made.
 
     Raises:
-      UserError: the autoencoder is missing or does not fit.
+      UserError: the autoencoder is missing or does not fit; there is less speech than the pairs need.
     """
     preset = presets.by_name(config.preset)
     source, held = training_pairs(config, preset, workdir), heldout_pairs(config, preset, workdir)
@@ -172,9 +173,10 @@ def train(config, workdir: Path) -> Path:
     settling = [batch_at(config.steps + i) for i in range(SETTLING_BATCHES)]
 
     def export(state) -> dict[str, float]:
+        """Writes the weights as they are shipped and measures what was written."""
         model = settled(graphdef, state.average, settling)
         store.save_module(weights, model, np.float16, {"stage": "sync_net"})
-        return sync.measure(model, held, 4 * config.latent_frames - 3)
+        return sync.measure(networks.load_sync_net(preset, workdir), held, 4 * config.latent_frames - 3)
 
     weights = workdir / networks.SYNC_NET
     state = fit(
@@ -190,10 +192,11 @@ def train(config, workdir: Path) -> Path:
 
 
 def settled(graphdef, params, batches: list[Windows]) -> SyncNet:
-    """The network with the statistics of these batches in its norms."""
+    """The trained network, after its norms have seen these batches."""
     model: SyncNet = nnx.merge(graphdef, params).net
     joined = Windows(*(np.concatenate(column) for column in zip(*batches, strict=True)))
     contrast.settle(model, *contrast.windows(joined.levels, joined.cepstra, model.cfg))
+    contrast.fold(model)
     return model
 
 
@@ -206,9 +209,9 @@ def training_pairs(config, preset: Preset, workdir: Path) -> Source:
     cepstra = heard(speech["audio"][:, : frames * sync.SAMPLES_PER_FRAME], config.rooms, config.seed)
     mouths = speech["mouth"][:, :frames]
     mouths = (mouths - mouths.mean((0, 1))) / (mouths.std((0, 1)) + 1e-3)
-    drawn_pairs, seen_pairs = (load_pairs(paths, preset.sync_net.face_size) for paths in (shards, seen))
+    pictures = (load_pairs(paths, preset.sync_net.face_size)[: config.pairs] for paths in (shards, seen))
     by_pair = lambda x: x.reshape(*x.shape[:-3], config.pairs, 2, *x.shape[-2:])  # noqa: E731
-    return Source(drawn_pairs, seen_pairs, by_pair(mouths), by_pair(cepstra))
+    return Source(*pictures, by_pair(mouths), by_pair(cepstra))
 
 
 def heldout_pairs(config, preset: Preset, workdir: Path) -> sync.Heard:
@@ -221,7 +224,13 @@ def heldout_pairs(config, preset: Preset, workdir: Path) -> sync.Heard:
 def _pairs(
     config, preset: Preset, workdir: Path, split: str, pairs: int, clips: int
 ) -> tuple[list[Path], dict[str, np.ndarray]]:
-    """Shards of drawn pairs, made where they are missing, and what both clips of each say (`speech_dataset.load`)."""
+    """Shards of drawn pairs, made where they are missing, and what both clips of each say (`speech_dataset.load`).
+
+    Raises:
+      UserError: there is less speech than pairs need.
+    """
+    if clips < 2 * pairs:
+        raise UserError(f"{pairs} pairs of talkers need {2 * pairs} clips of speech; give speech_clips={2 * pairs}.")
     frames = 4 * config.latent_frames - 3
     shards = speech_dataset.build(workdir / "speech", split, clips, config.speech_frames, config.workers)
     speech = speech_dataset.load(shards[: -(-2 * pairs // speech_dataset.SHARD)])

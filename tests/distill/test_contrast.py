@@ -37,7 +37,8 @@ def network():
 
 
 def test_the_network_repeats_what_it_was_settled_with(network):
-    """The norms hold the statistics of the batch, so the plain network gives its embeddings, window for window."""
+    """The norms hold the statistics of the batch, so the plain network gives its embeddings, window for window, also
+    after the statistics have gone into the layers, where they fit float16."""
     graphdef, params = network
     drawn = batch()
 
@@ -51,12 +52,17 @@ def test_the_network_repeats_what_it_was_settled_with(network):
         clip = jnp.float32(drawn.levels[3])[..., ::-1], jnp.asarray(drawn.cepstra[3])
         from_clips = model.embed_faces(clip[0]), model.embed_sound(clip[1])
         norm = model.face.norms[0]
-        return trained, plain, from_clips, first, (norm.mean[...], norm.variance[...])
+        statistics = norm.mean[...], norm.variance[...]
+        contrast.fold(model)
+        folded = model.face_head(model.face(faces)), model.sound_head(model.sound(sounds))
+        return trained, plain, folded, from_clips, first, statistics, nnx.state(model)
 
-    trained, plain, from_clips, first, (mean, variance) = both(params)
+    trained, plain, folded, from_clips, first, (mean, variance), small = both(params)
+    assert float(variance.max()) > 65504 > 100 * tiny.largest(small)
     for i in range(2):
         size = float(jnp.abs(trained[i]).max())
         np.testing.assert_allclose(plain[i], trained[i], atol=1e-5 * size)
+        np.testing.assert_allclose(folded[i], trained[i], atol=1e-4 * size)
         np.testing.assert_allclose(from_clips[i][0], trained[i][3], atol=1e-5 * size)
     np.testing.assert_allclose(mean, np.asarray(first, np.float64).mean((0, 1, 2)), rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(variance, np.asarray(first, np.float64).var((0, 1, 2)), rtol=1e-3)

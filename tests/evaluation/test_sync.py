@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from flax import nnx
+import tiny_stage2 as tiny
 
 from lipforcing_jax.evaluation import sync
-from lipforcing_jax.models.presets import SyncNetConfig
-from lipforcing_jax.models.syncnet import SyncNet
 
 FRAMES = 21
 
@@ -26,8 +24,7 @@ def test_wrong_is_the_other_mouth_with_the_same_sound(monkeypatch):
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 256, (2, 2, FRAMES, 64, 64, 3), np.uint8)
     audio = rng.uniform(-0.5, 0.5, (2, 2, (FRAMES + sync.DELAY) * sync.SAMPLES_PER_FRAME)).astype(np.float32)
-    cfg = SyncNetConfig((4, 4, 4, 4, 4, 8), (4, 4, 4, 4, 4, 8), hidden=8, embedding=16, face_size=64)
-    net = SyncNet(cfg, rngs=nnx.Rngs(0))
+    net = tiny.judge().net
     seen = {}
     monkeypatch.setattr(sync, "summary", lambda truth, wrong, moved: seen.update(truth=truth, wrong=wrong, moved=moved))
     sync.measure(net, sync.Heard(levels, audio), FRAMES)

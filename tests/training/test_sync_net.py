@@ -1,5 +1,6 @@
 """Stage "sync_net" from nothing at the smallest size, and the windows that it learns from."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from lipforcing_jax.cli import main
 from lipforcing_jax.data import speech_dataset
 from lipforcing_jax.data.frame_pool import random_mouth
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.evaluation import sync
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.presets import SyncNetConfig
 from lipforcing_jax.training import sync_net
@@ -91,13 +93,13 @@ def workdir(tmp_path_factory):
 
 
 def test_the_stage_leaves_its_weights_and_its_record(workdir):
-    """The norms hold statistics of pictures: grey is about 100 in them, the untrained network's mean is 0."""
+    """The record's scores are those of the weights that are there."""
     net = networks.load_sync_net(NANO, workdir)
-    assert net.cfg == NANO.sync_net
-    assert float(np.abs(net.face.norms[0].mean[...]).max()) > 1
-    assert float(np.min(net.face.norms[0].variance[...])) > 0
-    rows = (workdir / "sync_net" / "metrics.jsonl").read_text()
-    assert rows.count('"found"') == 1 and rows.count('"truth_wins"') == 1
+    rows = [json.loads(row) for row in (workdir / "sync_net" / "metrics.jsonl").read_text().splitlines()]
+    (scores,) = [row for row in rows if "truth_d" in row]
+    assert len(rows) == 2 and 0 <= rows[0]["found"] <= 1
+    found = sync.measure(net, sync_net.heldout_pairs(load_config(CONFIG, FIELDS), NANO, workdir), 21)
+    assert found["truth_d"] == pytest.approx(scores["truth_d"], rel=1e-5) and np.isfinite(found["wrong_c"])
 
 
 def test_pictures_seen_through_the_autoencoder_are_kept(workdir):
@@ -119,6 +121,11 @@ def test_without_an_autoencoder_nothing_is_trained(workdir, tmp_path):
         (tmp_path / name).symlink_to(workdir / name)
     with pytest.raises(UserError, match="tiny_vae.safetensors"):
         sync_net.train(load_config(CONFIG, FIELDS), tmp_path)
+
+
+def test_too_little_speech_is_refused(workdir):
+    with pytest.raises(UserError, match="give speech_clips=80"):
+        sync_net.train(load_config(CONFIG, [*FIELDS, "pairs=40"]), workdir)
 
 
 def test_a_missing_judge_is_named(tmp_path):
