@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lipforcing_jax import __version__
 from lipforcing_jax.cli_data import add_data
+from lipforcing_jax.cli_plan import add_plan
 from lipforcing_jax.cli_reproduce import add_reproduce
 from lipforcing_jax.cli_weights import add_convert, add_download
 from lipforcing_jax.errors import UserError
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data(commands, _number)
     _add_train(commands)
     add_reproduce(commands)
+    add_plan(commands, _number)
     _add_eval(commands)
     _add_parity(commands)
     return parser

@@ -12,7 +12,7 @@ LEVELS = [
     {"models", "flow", "options", "parallel"},
     {"distill", "sampling", "media", "data", "weights", "report", "listening"},
     {"pipeline", "clips", "training", "evaluation", "parity"},
-    {"reproduction"},
+    {"reproduction", "planning"},
     {"cli", "cli_data", "cli_reproduce", "cli_weights", "cli_plan", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -14,6 +14,7 @@ from lipforcing_jax.distill import per_sample
 from lipforcing_jax.models.sync_distance import SyncScore, score, shift_distances
 from lipforcing_jax.models.syncnet import SyncNet, prepare_frames, to_levels
 from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.parallel.sharding import by_sample
 from lipforcing_jax.sampling.plan import LEAD
 
 
@@ -117,11 +118,16 @@ def sync_scores(
     Args:
       latents: as the student makes them. cepstra: `media.mfcc` of the clip's sound, 100 rows a second.
 
-    Clips are judged one after the other: SyncNet's windows of a single clip fill a device.
+    A device judges its clips one after the other: SyncNet's windows of a single clip fill it.
     """
 
-    def one(clip):
-        frames, sound = face_frames(vae, clip[0], net), clip[1].astype(jnp.float32)
-        return score(shift_distances(net.embed_faces(frames), net.embed_sound(sound)))
+    def judge(judges, latents, cepstra):
+        vae, net = judges
 
-    return jax.lax.map(one, (latents, cepstra))
+        def one(clip):
+            frames, sound = face_frames(vae, clip[0], net), clip[1].astype(jnp.float32)
+            return score(shift_distances(net.embed_faces(frames), net.embed_sound(sound)))
+
+        return jax.lax.map(one, (latents, cepstra))
+
+    return by_sample(judge, (vae, net), latents, cepstra)

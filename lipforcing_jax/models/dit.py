@@ -59,6 +59,11 @@ class RMSNorm(nnx.Module):
         return normed.astype(x.dtype) * self.scale[...].astype(x.dtype)
 
 
+def in_tokens(x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
+    """Asks for slices of the tokens, where devices share them: the layers' side of the exchange with attention."""
+    return constrain(x, "batch", "tokens", "wide")
+
+
 class Attention(nnx.Module):
     """Projections of one attention layer; the caller rotates, gathers the past and calls `attend`."""
 
@@ -72,14 +77,14 @@ class Attention(nnx.Module):
         return x.reshape(*x.shape[:-1], self.num_heads, -1)
 
     def query(self, x: Float[Array, "b n d"]) -> Float[Array, "b n heads hd"]:
-        return self.heads(self.norm_q(self.q(x)))
+        return self.heads(self.norm_q(in_tokens(self.q(x))))
 
     def key_value(self, x: Float[Array, "b n d"]) -> tuple[Float[Array, "b n heads hd"], Float[Array, "b n heads hd"]]:
-        return self.heads(self.norm_k(self.k(x))), self.heads(self.v(x))
+        return self.heads(self.norm_k(in_tokens(self.k(x)))), self.heads(in_tokens(self.v(x)))
 
     def output(self, x: Float[Array, "b n heads hd"]) -> Float[Array, "b n d"]:
         x = constrain(x, "batch", "tokens", "wide", None)
-        return self.o(x.reshape(*x.shape[:-2], -1))
+        return self.o(in_tokens(x.reshape(*x.shape[:-2], -1)))
 
 
 class Block(nnx.Module):
@@ -109,8 +114,7 @@ class Block(nnx.Module):
         q = self.cross_attn.query(self.norm3(x))
         x = x + self.cross_attn.output(attend(q, *text, backend=attention.backend))
         hidden = jax.nn.gelu(self.ffn_in(self.norm2(x) * (1 + scale2) + shift2), approximate=True)
-        hidden = constrain(hidden, "batch", "tokens", "wide")
-        return constrain(x + self.ffn_out(hidden) * gate2, "batch", "tokens", None), kv
+        return constrain(x + self.ffn_out(in_tokens(hidden)) * gate2, "batch", "tokens", None), kv
 
     def attend_self(self, u, attention: "AttentionInputs", past):
         q = rope.rotate(self.self_attn.query(u), attention.q_rotation)
@@ -282,7 +286,7 @@ class DiT(nnx.Module):
         attention = self.attention_inputs(grid, positions, frame_mask, past, x.dtype)
         e, projected = self.embed_time(t, x.dtype)
         six = projected.reshape(batch, -1, 6 * self.cfg.dim)
-        sounds = injected(self.audio_vectors(audio), self.cfg.num_layers)
+        sounds = constrain(injected(self.audio_vectors(audio), self.cfg.num_layers), None, "batch", None, None)
         graphdef, stacked = nnx.split(self.blocks)
 
         def one(hidden, layer):

@@ -47,6 +47,19 @@ def per_device(function: Callable, inputs: Sequence[Axes], output: Axes, *arrays
     return jax.shard_map(function, in_specs=specs, out_specs=spec(output, whole, mesh), check_vma=False)(*arrays)
 
 
+def by_sample(function: Callable, whole: Any, *arrays: jax.Array) -> Any:
+    """`function(whole, *arrays)`, every device for its own samples; `whole` is the same everywhere.
+
+    The batch is the first axis of all arrays and of all results.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1:
+        return function(whole, *arrays)
+    samples = spec(("batch",), arrays[0].shape[:1], mesh)
+    places = (PartitionSpec(), *(samples,) * len(arrays))
+    return jax.shard_map(function, in_specs=places, out_specs=samples, check_vma=False)(whole, *arrays)
+
+
 def path_names(path) -> tuple[str, ...]:
     """The names in a pytree's path, without brackets and numbers of containers."""
     return tuple(name for name in keystr(path, simple=True, separator="/").split("/") if name != "value")

@@ -1,0 +1,229 @@
+"""The compiled programs of every job, with the shapes and places of what they are given; no array exists."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lipforcing_jax.data.batch import Batch
+from lipforcing_jax.distill import base as shared
+from lipforcing_jax.distill import distillation, train_state
+from lipforcing_jax.distill.condition import Condition
+from lipforcing_jax.distill.distribution_matching import SyncWindow
+from lipforcing_jax.distill.reward import no_rewards_yet
+from lipforcing_jax.distill.self_forcing import Judge, teach_critic, teach_student
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.models.attention import best_backend
+from lipforcing_jax.models.dit import DiT, KeyValues
+from lipforcing_jax.models.presets import LoRAConfig, Preset
+from lipforcing_jax.models.syncnet import SyncNet
+from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.parallel import sharding
+from lipforcing_jax.parallel.rules import Regime
+from lipforcing_jax.sampling import bidirectional, causal
+from lipforcing_jax.training import self_forcing, student
+from lipforcing_jax.training.actors import lora_of
+
+SAMPLES_PER_FRAME, ROWS_PER_FRAME, CEPSTRA = 640, 4, 13
+"""Sound of one video frame, and its cepstra."""
+
+
+class Program(NamedTuple):
+    """A jitted function and what it is called with. `seconds_of_video` is what a call makes, where that is its aim."""
+
+    name: str
+    function: Callable
+    args: tuple
+    static: dict[str, Any]
+    seconds_of_video: float | None = None
+
+
+class Job(NamedTuple):
+    """Programs that take turns, and what stays in memory between them."""
+
+    programs: list[Program]
+    state: Any
+
+
+class Placing(NamedTuple):
+    """Shapes with their places on a mesh."""
+
+    mesh: Mesh
+    regime: Regime
+
+    def parameters(self, tree: Any, dtype=None) -> Any:
+        """Parameters or what belongs to them, in `dtype` where it is given."""
+        tree = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype or x.dtype), tree)
+        return sharding.abstract(tree, sharding.shardings(tree, self.mesh, self.regime))
+
+    def samples(self, tree: Any, axis: int = 0) -> Any:
+        """Arrays with a batch axis."""
+        return sharding.abstract(tree, sharding.batch_shardings(tree, self.mesh, axis))
+
+    def whole(self, tree: Any) -> Any:
+        """What every device has all of."""
+        everywhere = NamedSharding(self.mesh, PartitionSpec())
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), tree)
+
+
+def numbers(*shape: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def key() -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def abstract_dit(preset: Preset, dtype, platform: str, lora: LoRAConfig | None = None) -> DiT:
+    """The network as it is built on devices of a platform."""
+    backend = best_backend(platform)
+    return nnx.eval_shape(lambda: DiT(preset.dit, lora=lora, dtype=dtype, attention=backend, rngs=nnx.Rngs(0)))
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def training(config, preset: Preset, mesh: Mesh, platform: str = "tpu") -> Job:
+    """The programs of a distillation stage on a network of the preset's sizes.
+
+    Raises:
+      UserError: the stage has no plan.
+    """
+    stages = {"diffusion_forcing": first_stage, "self_forcing": second_stage}
+    if config.stage not in stages or config.trained != "low_rank":
+        raise UserError(
+            f"The stage {config.stage!r} with trained={config.trained!r} has no plan; those of "
+            f"{' and '.join(stages)} on a shared base have one."
+        )
+    place = Placing(mesh, "train")
+    model = abstract_dit(preset, jnp.dtype(config.dtype), platform, lora_of(config))
+    base, trained = shared.split(model)
+    base = base._replace(frozen=place.parameters(base.frozen, jnp.bfloat16))
+    return stages[config.stage](config, preset, place, base, place.parameters(trained))
+
+
+def abstract_batch(config, preset: Preset, *leading: int) -> Batch:
+    """What the reader gives."""
+    cells, channels, video = preset.latent_size, preset.dit.latent_channels, 4 * config.frames - 3
+    latents = lambda frames: numbers(*leading, config.batch, frames, cells, cells, channels)  # noqa: E731
+    whole = latents(config.frames)
+    return Batch(
+        target=whole, ref_latent=latents(1), masked_video=whole, ref_sequence=whole,
+        audio=numbers(*leading, config.batch, config.frames, 4 * preset.dit.audio_dim),
+        cepstra=numbers(*leading, config.batch, ROWS_PER_FRAME * video - 1, CEPSTRA),
+        prompt=numbers(*leading, config.batch, dtype=jnp.int32),
+        waveform=numbers(*leading, config.batch, SAMPLES_PER_FRAME * video, dtype=jnp.int16),
+    )  # fmt: skip
+
+
+def first_stage(config, preset: Preset, place: Placing, base, trained) -> Job:
+    """Stage 1: one program is a whole update."""
+    optimiser = student.optimiser_of(config)
+    state = jax.eval_shape(lambda part: train_state.create(part, optimiser, averaged=False), trained)
+    state = place.parameters(state)
+    prompts = np.zeros((1, preset.dit.text_len, preset.dit.text_dim), np.float32)
+    fixed = student.tables(config, preset, base._replace(frozen=None), prompts, np.ones(preset.dit.latent_channels))
+    fixed = place.whole(jax.eval_shape(lambda: fixed._replace(base=None)))._replace(base=base)
+    draws = place.samples(abstract_batch(config, preset, config.accumulation), axis=1)
+    static = {"loss": student.loss_of(config), "optimiser": optimiser, "average_decay": None}
+    update = Program("update", train_state.step, (state, draws, place.whole(key()), (fixed,)), static)
+    return Job([update], (state, base))
+
+
+def second_stage(config, preset: Preset, place: Placing, base, trained) -> Job:
+    """Stage 2: what a batch teaches the critic and the student at the longer of their rollouts, and the update."""
+    recipe, optimise = self_forcing.recipe_of(config), self_forcing.optimisers_of(config)
+    state = place.parameters(jax.eval_shape(lambda part: distillation.create(part, part, optimise), trained))
+    teacher = jax.tree.map(replica, trained)
+    judge = None
+    if recipe.reward is not None:
+        vae = nnx.eval_shape(lambda: TinyVAE(preset.tiny_vae, dtype=jnp.dtype(config.dtype), rngs=nnx.Rngs(0)))
+        judge = place.whole(Judge(vae, nnx.eval_shape(lambda: SyncNet(preset.sync_net, rngs=nnx.Rngs(0)))))
+    batch = place.samples(abstract_batch(config, preset))
+    text = place.samples(numbers(config.batch, preset.dit.text_len, preset.dit.text_dim))
+    mask = place.whole(numbers(preset.latent_size, preset.latent_size))
+    condition = Condition(text, batch.audio, batch.ref_latent, batch.masked_video, batch.ref_sequence, mask)
+    negative = place.whole(numbers(1, preset.dit.text_len, preset.dit.text_dim))
+    exit_step, seed = len(recipe.t_list) - 2, place.whole(key())
+    critics = replace(recipe, guidance=SyncWindow(), reward=None)
+    sums = [jax.tree.map(replica, trained) for _ in range(2)]
+    rewards = place.whole(jax.eval_shape(no_rewards_yet))
+    programs = [
+        Program("critic", teach_critic, (base, state.critic, state.student, condition, seed),
+                {"recipe": critics, "exit_step": exit_step}),
+        Program("student", teach_student,
+                (base, state.student, state.critic, teacher, condition, negative, seed),
+                {"recipe": recipe, "exit_step": exit_step, "judge": judge, "cepstra": batch.cepstra, "mean": rewards}),
+        Program("update", distillation.update, (state, *sums, rewards, (0.25, 0.25)), {"optimisers": optimise}),
+    ]  # fmt: skip
+    return Job(programs, (base, state, teacher, judge, sums))
+
+
+def replica(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """Another array like this one: arrays are told apart by identity where memory is added up."""
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
+
+
+# -- serving -----------------------------------------------------------------------------------------------------------
+
+
+def serving(preset: Preset, streams: int, mesh: Mesh, platform: str = "tpu") -> Job:
+    """One chunk of `streams` clips at once: the student's part of a stream's step."""
+    place = Placing(mesh, "serve")
+    model = place.parameters(abstract_dit(preset, jnp.bfloat16, platform), jnp.bfloat16)
+    window, cfg, cells = preset.window, preset.dit, preset.latent_size
+    heads = lambda tree: placed_heads(tree, place)  # noqa: E731
+    state = jax.eval_shape(lambda m: causal.start(m, window, streams, cells, cells), model)
+    cache = state.cache._replace(frames=place.whole(state.cache.frames), length=place.whole(state.cache.length))
+    cache = cache._replace(k=heads(cache.k), v=heads(cache.v))
+    state = place.samples(state._replace(cache=None, chunk=None))._replace(cache=cache, chunk=place.whole(state.chunk))
+    text = heads(jax.eval_shape(lambda m, t: m.text_keys(t), model, numbers(streams, cfg.text_len, cfg.text_dim)))
+    latents = numbers(streams, window.chunk, cells, cells, cfg.latent_channels)
+    chunk = causal.ChunkCondition(
+        numbers(streams, 1, cells, cells, cfg.latent_channels), latents, latents,
+        numbers(streams, window.chunk, 4 * cfg.audio_dim),
+    )  # fmt: skip
+    noise = place.samples(numbers(len(preset.t_list) - 1, *latents.shape), axis=1)
+    mask = place.whole(numbers(cells, cells))
+
+    def step(model, text, mask, state, chunk, noise):
+        return causal.step(model, text, window, preset.t_list, mask, state, chunk, noise)
+
+    program = Program(
+        "chunk", jax.jit(step, donate_argnums=3), (model, KeyValues(*text), mask, state, place.samples(chunk), noise),
+        {}, streams * window.chunk * 4 / 25,
+    )  # fmt: skip
+    return Job([program], (model, text, state))
+
+
+def placed_heads(tree: Any, place: Placing) -> Any:
+    """Keys and values [layers, b, ..., heads, d]."""
+
+    def one(x):
+        axes = (None, "batch", *(None,) * (len(x.shape) - 4), "heads", None)
+        where = NamedSharding(place.mesh, sharding.spec(axes, x.shape, place.mesh))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+    return jax.tree.map(one, tree)
+
+
+def sampler(preset: Preset, clips: int, frames: int, mesh: Mesh, platform: str = "tpu") -> Job:
+    """The teacher's sampler of 50 guided steps over whole clips."""
+    place, cfg = Placing(mesh, "train"), preset.dit
+    model = place.parameters(abstract_dit(preset, jnp.bfloat16, platform), jnp.bfloat16)
+    latents = numbers(clips, frames, preset.latent_size, preset.latent_size, cfg.latent_channels)
+    condition = numbers(*latents.shape[:-1], cfg.in_dim - cfg.latent_channels)
+    text = numbers(clips, cfg.text_len, cfg.text_dim)
+    audio = numbers(clips, frames, 4 * cfg.audio_dim)
+
+    def draw(model, noise, condition, text, negative_text, audio):
+        prompt = bidirectional.Prompt(model.text_keys(text), model.text_keys(negative_text), audio)
+        return bidirectional.sample(model, noise, condition, prompt)[0]
+
+    args = (model, *place.samples((latents, condition, text, text, audio)))
+    return Job([Program("50 steps", jax.jit(draw), args, {}, clips * (4 * frames - 3) / 25)], model)

@@ -1,0 +1,45 @@
+"""Sharded equals whole, on eight simulated devices in a process of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+FLAGS = (
+    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
+    "--xla_llvm_disable_expensive_passes=true"
+)
+"""Programs that run once need not be fast."""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict:
+    environment = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(TESTS)}
+    command = [sys.executable, str(TESTS / "simulated_devices.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "forward on data=2,fsdp=2,tensor=2",
+        "rollout on data=2,fsdp=2,tensor=2",
+        "reward on data=2,fsdp=2,tensor=2",
+        "stage_1 on data=2,fsdp=2,tensor=2",
+        "rollout on fsdp=2,sequence=4",
+        "critic on fsdp=2,sequence=4",
+    ],
+)
+def test_sharded_equals_whole(found, job):
+    """Results, and every gradient by its own scale, in float32."""
+    assert found["differences"][job] < 1e-4
+
+
+def test_devices_hold_slices(found):
+    assert found["slices"] == 8

@@ -1,0 +1,110 @@
+"""Run by itself, on eight simulated devices: prints by how much sharded results differ from whole ones, as JSON."""
+
+import json
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import optax
+import tiny_stage2 as tiny
+
+from lipforcing_jax.distill import critic, diffusion_forcing, student, train_state
+from lipforcing_jax.distill.condition import Condition, predict_x0
+from lipforcing_jax.distill.reward import sync_scores
+from lipforcing_jax.distill.rollout import draw_noise
+from lipforcing_jax.parallel import mesh as meshes
+from lipforcing_jax.parallel import sharding
+
+BATCH = 4
+tiny.CFG = replace(tiny.CFG, dim=48, num_heads=4)  # heads for four devices
+
+
+def inputs():
+    base, part = tiny.network()
+    condition = tiny.condition(BATCH)
+    shape = condition.masked_video.shape
+    return base, part, condition, tiny.draw(5, *shape), tiny.draw(6, *shape)
+
+
+def forward(base, part, condition, x, eps):
+    """The teacher."""
+    return predict_x0(base.join(part), x, jnp.linspace(0.2, 0.9, BATCH), condition)
+
+
+def roll(base, part, condition, x, eps):
+    """Chunk steps with their memory, and the gradient through them."""
+    noise = draw_noise(jax.random.key(3), condition.masked_video, tiny.WINDOW.chunk, 2)
+    made = tiny.roll_out(base, part, condition, noise, 1)
+    return made.x0, student.gradient(base, part, made, condition, x, tiny.WINDOW)
+
+
+def criticise(base, part, condition, x, eps):
+    found, gradients = critic.gradient(base, part, x, jnp.linspace(0.2, 0.9, BATCH), eps, condition)
+    return found.loss, gradients
+
+
+def judge(base, part, condition, x, eps):
+    """The reward, every device for its own clips."""
+    return sync_scores(*tiny.judge(), x, tiny.cepstra(BATCH))
+
+
+def first_stage(base, part, condition, x, eps):
+    """A whole update of stage 1, optimiser included."""
+    masks = jnp.asarray(diffusion_forcing.window_masks(tiny.FRAMES, 3, ((7, 1), (9, 3))))
+
+    def loss(part, batch, key):
+        return diffusion_forcing.loss(
+            base, part, x, condition, masks, key, chunk=3, t_list=tiny.T_LIST, remat=True
+        )  # fmt: skip
+
+    # Without Adam's quotient, which makes of a rounding error of a gradient near 0 a whole step.
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1e-2, momentum=0.9))
+    state = train_state.create(part, optimiser, averaged=False)
+    state, metrics = train_state.step(
+        state, jnp.zeros((2, BATCH)), jax.random.key(4), loss=loss, optimiser=optimiser, average_decay=None
+    )  # fmt: skip
+    return state, metrics["loss"]
+
+
+JOBS = {"forward": forward, "rollout": roll, "critic": criticise, "reward": judge, "stage_1": first_stage}
+MESHES = {
+    "data=2,fsdp=2,tensor=2": ("forward", "rollout", "reward", "stage_1"),
+    "fsdp=2,sequence=4": ("rollout", "critic"),
+}  # fmt: skip
+
+
+def place(given, mesh):
+    base, part, *arrays = given
+    base = base._replace(frozen=jax.device_put(base.frozen, sharding.shardings(base.frozen, mesh)))
+    places = sharding.batch_shardings(arrays, mesh)
+    places[0] = Condition(*places[0][:-1], jax.NamedSharding(mesh, jax.P()))
+    part = jax.device_put(part, sharding.shardings(part, mesh))
+    return base, part, *jax.device_put(arrays, places)
+
+
+def difference(x, y) -> float:
+    """The largest of any array, each by its own scale."""
+    return max(jax.tree.leaves(jax.tree.map(lambda a, b: tiny.difference(a, b) if b.any() else abs(a).max(), x, y)))
+
+
+def main() -> None:
+    given, found = inputs(), {}
+    whole = {name: jax.device_get(jax.jit(job)(*given)) for name, job in JOBS.items()}
+    for text, jobs in MESHES.items():
+        mesh = meshes.make(meshes.parse(text))
+        with jax.set_mesh(mesh):
+            placed = place(given, mesh)
+            for name in jobs:
+                sharded = jax.jit(JOBS[name])(*placed)
+                found[f"{name} on {text}"] = float(difference(jax.device_get(sharded), whole[name]))
+    print(json.dumps({"differences": found, "slices": slices_of_a_kernel(placed)}))
+
+
+def slices_of_a_kernel(placed) -> int:
+    """How many different slices of one frozen kernel the devices of the last mesh hold."""
+    kernel = placed[0].frozen["blocks"]["ffn_in"]["kernel"][...]
+    return len({str(shard.index) for shard in kernel.addressable_shards})
+
+
+if __name__ == "__main__":
+    main()
