@@ -15,6 +15,7 @@ def get_config() -> ml_collections.ConfigDict:
             "name": "stage2",
             "preset": "nano",
             "seed": 0,
+            "mesh": "",  # devices by axes, such as fsdp=4,sequence=2; by rule over all devices if empty
             "dataset": "",  # the work folder's
             "trained": "everything",
             "start": "stage1.safetensors",

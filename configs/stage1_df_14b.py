@@ -20,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
             "name": "stage1",
             "preset": "14b",
             "seed": 0,
+            "mesh": "",  # devices by axes, such as fsdp=4,sequence=2; by rule over all devices if empty
             "dataset": "",  # folder of encoded clips; the work folder's without one
             "weights": "",  # converted folder with base and adapter
             "start": "",  # a trained part to go on from; without one the student starts as the teacher

@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
             "name": "stage2",
             "preset": "14b",
             "seed": 0,
+            "mesh": "",  # devices by axes, such as fsdp=4,sequence=2; by rule over all devices if empty
             "dataset": "",  # folder of encoded clips; the work folder's without one
             "weights": "",  # converted folder with base, adapter, taehv and syncnet
             "start": "stage1.safetensors",  # the trained part of stage 1

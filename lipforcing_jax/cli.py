@@ -114,6 +114,7 @@ def _add_train(commands) -> None:
     parser = commands.add_parser("train", help="run one training stage")
     parser.add_argument("--config", type=Path, required=True, help="an experiment file, such as configs/nano_df.py")
     parser.add_argument("--workdir", type=Path, required=True, help="data, checkpoints and weights go here")
+    parser.add_argument("--distributed", action="store_true", help="this is one of several processes of one run")
     parser.add_argument("overrides", nargs="*", metavar="FIELD=VALUE", help="changes to the experiment's fields")
     parser.set_defaults(run=_train)
 
@@ -274,6 +275,10 @@ def _info(options) -> None:
 
 
 def _train(options) -> None:
+    if options.distributed:
+        from lipforcing_jax.training.devices import join_processes
+
+        join_processes()
     from lipforcing_jax.training.run import load_config, run
 
     weights = run(load_config(options.config, options.overrides), made_folder(options.workdir))

@@ -45,7 +45,12 @@ def adamw(peak: float, steps: int, warmup: int, weight_decay: float, clip: float
 def make_step(loss: Loss, optimiser: optax.GradientTransformation, average_decay: float | None, *fixed):
     """`(state, draws, key) -> (state, metrics)`: `step` on the stacked batches of `draws`."""
     advance = partial(step, loss=loss, optimiser=optimiser, average_decay=average_decay)
-    return lambda state, draws, key: advance(state, jax.tree.map(lambda *leaves: np.stack(leaves), *draws), key, fixed)
+
+    def stack(*leaves):
+        """On the host where they are there; arrays of several devices stay where they are."""
+        return (jnp if isinstance(leaves[0], jax.Array) else np).stack(leaves)
+
+    return lambda state, draws, key: advance(state, jax.tree.map(stack, *draws), key, fixed)
 
 
 @partial(jax.jit, static_argnames=("loss", "optimiser", "average_decay"), donate_argnums=0)

@@ -26,8 +26,8 @@ def attend(
 
     Args:
       mask: True where a frame of the queries may see a frame of the keys; n / f and m / g tokens make a frame.
-      backend: "xla" runs everywhere; "cudnn" is the fused kernel of `jax.nn` on NVIDIA GPUs (bfloat16 or float16);
-        "splash" the one for TPUs, for shapes that it can tile, and else "xla".
+      backend: "xla" runs everywhere; "cudnn" is the fused kernel of `jax.nn` on NVIDIA GPUs, for bfloat16 and float16;
+        "splash" the one for TPUs, for shapes that it can tile. What these can't take goes to "xla".
 
     The softmax runs in float32, or in float64 for float64 inputs: `jax.nn.dot_product_attention` always rounds it to
     float32, which the comparison with the reference at 1e-10 would show.
@@ -39,7 +39,7 @@ def attend(
         return per_device(splash.attend, (*(AXES,) * 3, (None, None)), AXES, q, k, v, mask)
     if mask is not None:
         mask = jnp.repeat(jnp.repeat(mask, q.shape[1] // mask.shape[0], 0), k.shape[1] // mask.shape[1], 1)
-    if backend == "cudnn":
+    if backend == "cudnn" and q.dtype.itemsize == 2:
         mask = None if mask is None else mask[None, None]
         return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
     wide = jnp.promote_types(q.dtype, jnp.float32)

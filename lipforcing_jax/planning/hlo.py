@@ -92,11 +92,34 @@ def multiplicities(computations: dict[str, list[Instruction]], entry: str) -> di
 
 
 def trip_count(computations: dict[str, list[Instruction]], loop: Instruction) -> int:
-    """How often a loop runs: the number in its condition."""
-    condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)[1]
-    constants = [i.rest for i in computations.get(condition, ()) if i.kind == "constant"]
-    numbers = [int(found[1]) for rest in constants if (found := re.match(r"(\d+)\)", rest))]
-    return max(numbers, default=1)
+    """How often a loop runs: the number in its condition over the step of what is compared with it."""
+    condition, body = (re.search(rf"{part}=%?([\w.\-]+)", loop.rest)[1] for part in ("condition", "body"))
+    numbers = constants(computations.get(condition, []))
+    if not numbers:
+        return 1
+    read = [found[1] for i in computations[condition] if (found := re.search(r"index=(\d+)", i.rest))]
+    return math.ceil(max(numbers.values()) / step(computations.get(body, []), int(read[0]) if read else 0))
+
+
+def step(body: list[Instruction], index: int) -> int:
+    """What a loop adds to the number at `index` of its state: 2 where the compiler has unrolled it twice."""
+    by_name, numbers = {i.name: i for i in body}, constants(body)
+    roots = [i for i in body if i.kind == "tuple"]
+    results = operands_of(roots[-1].rest) if roots else []
+    if index >= len(results):
+        return 1
+    last = by_name.get(results[index])
+    while last is not None and last.kind in ("copy", "bitcast"):
+        last = by_name.get(operands_of(last.rest)[0])
+    if last is None or last.kind != "add":
+        return 1
+    return next((numbers[name] for name in operands_of(last.rest) if numbers.get(name)), 1)
+
+
+def constants(instructions: list[Instruction]) -> dict[str, int]:
+    """Integers by the names that they have in a computation."""
+    found = ((i.name, re.match(r"(\d+)\)", i.rest)) for i in instructions if i.kind == "constant")
+    return {name: int(value[1]) for name, value in found if value}
 
 
 def size_of(shape: str) -> float:

@@ -17,9 +17,11 @@ from lipforcing_jax.data.sample import read_facts
 from lipforcing_jax.distill.base import EVERYTHING, Base, split
 from lipforcing_jax.distill.self_forcing import Judge
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.models.attention import best_backend
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import LoRAConfig, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.training import devices
 from lipforcing_jax.weights import networks, store, trained_part, training_parts
 
 
@@ -75,7 +77,9 @@ def low_rank_parts(config, preset: Preset, workdir: Path) -> Actors:
     """The release's trained parts on a converted base. The teacher is the adapter, and so is a student if `start` is
     empty."""
     folder = weights_folder(config)
-    base, adapter = training_parts.load_base(folder, jnp.dtype(config.dtype)), training_parts.load_adapter(folder)
+    backend = best_backend(jax.default_backend())
+    base = training_parts.load_base(folder, jnp.dtype(config.dtype), attention=backend)
+    adapter = training_parts.load_adapter(folder)
     if not config.start:
         return Actors(base, adapter, adapter)
     student = trained_part.read(workdir / config.start, preset.dit, lora_of(config))
@@ -130,9 +134,10 @@ def dataset_folder(config, workdir: Path) -> Path:
 
 
 def open_data(config, workdir: Path, split: str = "train", **changes) -> grain.DatasetIterator:
-    """Batches as `config` wants them."""
-    fields = {"batch": config.batch, "frames": config.frames, "chunk": config.chunk, "seed": config.seed,
-              "workers": config.workers}  # fmt: skip
+    """Batches as `config` wants them: of several processes each reads its share."""
+    part = devices.share()
+    fields = {"batch": config.batch // part["hosts"], "frames": config.frames, "chunk": config.chunk,
+              "seed": config.seed, "workers": config.workers, **part}  # fmt: skip
     return reader.read(dataset_folder(config, workdir), split, Reading(**fields | changes))
 
 
@@ -143,13 +148,16 @@ def first_batch(config, workdir: Path, split: str, batch: int, frames: int | Non
     stored = read_facts(folder).latent_frames
     frames = frames or max(1, stored // config.chunk) * config.chunk
     size = min(batch, reader.count(folder, split))
-    return next(open_data(config, workdir, split, batch=size, frames=frames, shuffle=False, workers=0))
+    all_of_it = {"shuffle": False, "workers": 0, "host": 0, "hosts": 1}
+    return next(open_data(config, workdir, split, batch=size, frames=frames, **all_of_it))
 
 
 def export(config, base: Base, trained: nnx.State, workdir: Path) -> Path:
     """Writes the student beside the other stages' weights: the whole network, or the trained part alone where the base
     is shared. A stopped run leaves a usable one."""
-    path = workdir / f"{config.name}.safetensors"
+    path, trained = workdir / f"{config.name}.safetensors", devices.whole(trained)
+    if not devices.first_process():
+        return path
     if config.trained == "low_rank":
         return trained_part.write(path, trained, base.join(trained).cfg)
     return store.save_module(path, base.join(trained), np.float16, {"stage": config.stage, "name": config.name})

@@ -18,7 +18,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from lipforcing_jax.errors import UserError
 
 FREE_FIELDS = frozenset(
-    ("steps", "save_every", "log_every", "sample_every", "keep", "workers", "max_skipped")
+    ("steps", "save_every", "log_every", "sample_every", "keep", "workers", "max_skipped", "mesh")
     + ("dataset", "start", "teacher", "weights")
 )
 """Fields of a run's record that may differ when it goes on: they don't change what an update computes, or, where they
@@ -135,6 +135,8 @@ def check_record(folder: Path, record: dict) -> None:
                 f"The run in {folder} was started with other settings ({'; '.join(differing)}); use them again or "
                 "another work folder."
             )
+    if jax.process_index() > 0:
+        return
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(given, indent=1) + "\n")
     partial.replace(path)

@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 
 import grain
 import jax
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.sampling.plan import LEAD
+from lipforcing_jax.training import devices
 from lipforcing_jax.training.checkpoints import Checkpoints, check_record
 from lipforcing_jax.training.metrics import MetricsLog, counts, memory_gb
 
@@ -58,6 +60,7 @@ def fit(
     sample_every: int = 0,
     record: dict | None = None,
     max_skipped: int | None = None,
+    mesh: Mesh | None = None,
 ) -> State:
     """Trains up to `steps` updates, going on from the newest checkpoint in `workdir`.
 
@@ -72,6 +75,8 @@ def fit(
       sample: called with the state and the number of updates every `sample_every` updates, to draw pictures.
       record: what the run was started with; going on with something else is refused.
       max_skipped: how many samples or updates with numbers that are not finite may be left out.
+      mesh: over which the state lies; batches are put on it. Of several processes the first one writes the files, and
+        the others' numbers go to folders of their own; none of them draws pictures.
 
     Writes metrics.jsonl, tensorboard/, checkpoints/ and record.json in `workdir`. On SIGTERM or SIGINT it saves and
     returns.
@@ -81,25 +86,30 @@ def fit(
     """
     workdir.mkdir(parents=True, exist_ok=True)
     if record is not None:
+        devices.check_agreement(record)
         check_record(workdir, record)
+    log_folder = workdir if devices.first_process() else workdir / f"process_{jax.process_index()}"
+    log_folder.mkdir(exist_ok=True)
+    sample = sample if jax.process_count() == 1 else None
     key, skipped = jax.random.key(seed), 0.0
     with (
         Checkpoints(workdir / "checkpoints", keep, best) as checkpoints,
-        MetricsLog(workdir) as log,
-        stop_request() as asked,
+        MetricsLog(log_folder) as log,
+        stop_request() as asked_here,
+        devices.current(mesh),
     ):
         state = checkpoints.restore(state, batches)
         first = int(state.step)
         with tqdm(total=steps, initial=first, desc=workdir.name, unit="update") as bar:
             clock = Clock()
             for i in range(first, steps):
-                draws = [next(batches) for _ in range(accumulation)]
+                draws = [devices.together(next(batches), mesh) for _ in range(accumulation)]
                 state, metrics = advance(state, draws, jax.random.fold_in(key, i))
                 log.add(metrics)
                 bar.update()
                 clock.count(draws)
-                done = i + 1
-                last = done == steps or asked()
+                done, asked = i + 1, devices.anyone(asked_here())
+                last = done == steps or asked
                 if last or done % log_every == 0:
                     row = log.collect()
                     skipped += sum(value for name, value in row.items() if counts(name))
@@ -118,7 +128,7 @@ def fit(
                         f"numbers that are not finite were left out, more than max_skipped={max_skipped}; look at the "
                         "data and the learning rate."
                     )
-                if asked():
+                if asked:
                     break
     return state
 

@@ -23,7 +23,7 @@ from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
 from lipforcing_jax.models.presets import Preset, SyncNetConfig, WindowConfig
 from lipforcing_jax.models.sync_distance import MAX_SHIFT
 from lipforcing_jax.sampling.plan import LEAD
-from lipforcing_jax.training import actors
+from lipforcing_jax.training import actors, devices
 from lipforcing_jax.training.conditions import condition_of
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.validation import Validation
@@ -158,8 +158,9 @@ def train(config, workdir: Path) -> Path:
     """
     check(config)
     preset, recipe, optimise = actors.preset_of(config), recipe_of(config), optimisers_of(config)
-    fixed, student = fixed_parts(config, preset, workdir)
-    state = distillation.create(student, fixed.teacher, optimise)
+    mesh = devices.mesh_of(config, preset.dit.num_heads)
+    fixed, student = devices.place(fixed_parts(config, preset, workdir), mesh)
+    state = devices.place(distillation.create(student, fixed.teacher, optimise), mesh)
     vae = fixed.judge.vae if fixed.judge else actors.load_decoder(config, preset, workdir)
     batch = actors.first_batch(config, workdir, "val", config.val_clips)
     folder = workdir / config.name / "samples"
@@ -176,6 +177,6 @@ def train(config, workdir: Path) -> Path:
         steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
         log_every=config.log_every, save_every=config.save_every, keep=config.keep, best=config.best or None,
         evaluate=evaluate, sample=lambda state, step: validation.draw(fixed.base, state.student, step),
-        sample_every=config.sample_every, record=config.to_dict(), max_skipped=config.max_skipped,
+        sample_every=config.sample_every, record=config.to_dict(), max_skipped=config.max_skipped, mesh=mesh,
     )  # fmt: skip
     return actors.export(config, fixed.base, state.student, workdir)

@@ -17,7 +17,7 @@ from lipforcing_jax.distill.self_forcing import Recipe
 from lipforcing_jax.media.mouth_mask import latent_mask
 from lipforcing_jax.models.presets import Preset, WindowConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
-from lipforcing_jax.training import actors
+from lipforcing_jax.training import actors, devices
 from lipforcing_jax.training.conditions import condition_of
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.validation import Validation
@@ -81,7 +81,8 @@ def channel_visibility(vae: TinyVAE, latents: Float[Array, "b t h w c"]) -> Floa
 def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_df.py); returns the weights file."""
     preset = actors.preset_of(config)
-    found = actors.load(config, preset, workdir)
+    mesh = devices.mesh_of(config, preset.dit.num_heads)
+    found = devices.place(actors.load(config, preset, workdir), mesh)
     prompts = reader.prompts(actors.dataset_folder(config, workdir))
     vae = actors.load_decoder(config, preset, workdir)
     channel_weights = jnp.ones(preset.dit.latent_channels)
@@ -102,12 +103,12 @@ def train(config, workdir: Path) -> Path:
         return validation.measure(found.base, of(state))
 
     state = fit(
-        train_state.create(found.student, optimiser, averaged),
+        devices.place(train_state.create(found.student, optimiser, averaged), mesh),
         train_state.make_step(loss_of(config), optimiser, config.average_decay if averaged else None, fixed),
         actors.open_data(config, workdir),
         steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
         log_every=config.log_every, save_every=config.save_every, keep=config.keep, best=config.best or None,
         evaluate=evaluate, sample=lambda state, step: validation.draw(found.base, of(state), step),
-        sample_every=config.sample_every, record=config.to_dict(), max_skipped=config.max_skipped,
+        sample_every=config.sample_every, record=config.to_dict(), max_skipped=config.max_skipped, mesh=mesh,
     )  # fmt: skip
     return actors.export(config, found.base, of(state), workdir)

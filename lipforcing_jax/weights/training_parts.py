@@ -11,6 +11,7 @@ from flax import nnx
 
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.models.attention import Backend
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import DiTConfig, LoRAConfig, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
@@ -58,17 +59,17 @@ def _told(lora: LoRAConfig) -> str:
     return " and ".join(f"{name} {value:g}" for name, value in asdict(lora).items())
 
 
-def load_base(folder: Path, dtype=None, shardings=None) -> Base:
+def load_base(folder: Path, dtype=None, shardings=None, attention: Backend = "xla") -> Base:
     """The structure of all roles' networks and what they share, in the precision in which it is stored.
 
     Args:
-      dtype: in which the networks compute. shardings: as of `converted.load_part`.
+      dtype: in which the networks compute. shardings: as of `converted.load_part`. attention: as of `DiT`.
 
     Raises:
       UserError: base or adapter is missing or damaged.
     """
     cfg, lora = network_sizes(folder)
-    model = nnx.eval_shape(lambda: DiT(cfg, lora=lora, dtype=dtype, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: DiT(cfg, lora=lora, dtype=dtype, attention=attention, rngs=nnx.Rngs(0)))
     abstract = nnx.from_flat_state(trained_part.abstract_frozen(cfg))
     return Base(nnx.graphdef(model), converted.load_state(folder, parts.BASE, abstract, shardings=shardings))
 

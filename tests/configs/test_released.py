@@ -49,7 +49,7 @@ STAGE_2 = BOTH | {
     "workers": 2,
 }  # fmt: skip
 """Spec training 6, columns S1 and S2. `max_iter` is exclusive; batches are those of four devices."""
-OURS = {"keep", "best", "log_every", "max_skipped", "val_clips"}
+OURS = {"mesh", "keep", "best", "log_every", "max_skipped", "val_clips"}
 """What the release does not have, or not say."""
 FILES = {"stage1_df_14b": STAGE_1, "stage2_sf_14b": STAGE_2} | {
     "stage1_df_1p3b": STAGE_1 | {"preset": "1.3b"}, "stage2_sf_1p3b": STAGE_2 | {"preset": "1.3b"},

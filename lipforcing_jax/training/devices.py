@@ -1,0 +1,122 @@
+"""Devices and processes of a run: who takes part, where its arrays lie, which samples a process reads.
+
+A run on one device has no mesh, and nothing here changes it.
+"""
+
+import hashlib
+import json
+import os
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from lipforcing_jax.errors import UserError
+from lipforcing_jax.parallel import mesh as meshes
+from lipforcing_jax.parallel import sharding
+
+FIELDS = 128
+"""Of a record, that are compared between processes."""
+
+
+def join_processes() -> None:
+    """Makes this process one of several that train together; must come before any array.
+
+    Slurm, GKE and TPU VMs tell JAX who the others are. Elsewhere the environment does: JAX_COORDINATOR_ADDRESS (host
+    and port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      UserError: the others are not found.
+    """
+    names = ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+    given = [int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()]
+    numbers = dict(zip(("num_processes", "process_id"), given, strict=True)) if len(given) == 2 else {}
+    try:
+        jax.distributed.initialize(**numbers)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"The processes of this run did not find each other ({str(error).splitlines()[0]}); start it by Slurm or "
+            "on TPU hosts, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
+        ) from error
+
+
+def mesh_of(config, heads: int) -> Mesh | None:
+    """The mesh that `config.mesh` describes, or one by rule over all devices; None where there is but one.
+
+    Raises:
+      UserError: it does not divide devices, heads or batch, or one sample would lie on several processes.
+    """
+    text, devices = config.get("mesh", ""), jax.device_count()
+    if devices == 1 and not text:
+        return None
+    shape = meshes.parse(text) if text else meshes.automatic(devices, config.batch, heads)
+    meshes.check(shape, devices, config.batch, heads)
+    if jax.local_device_count() % shape.head_shares:
+        raise UserError(
+            f"The mesh {shape} spreads a sample over {shape.head_shares} devices and a process has "
+            f"{jax.local_device_count()}; choose tensor x sequence so that it divides these."
+        )
+    return meshes.make(shape)
+
+
+def place(tree: Any, mesh: Mesh | None) -> Any:
+    """Parameters and what belongs to them, each device with its slices."""
+    return tree if mesh is None else jax.device_put(tree, sharding.shardings(tree, mesh))
+
+
+def share() -> dict[str, int]:
+    """The part of a data set that this process reads, as fields of `Reading`."""
+    return {"host": jax.process_index(), "hosts": jax.process_count()}
+
+
+def current(mesh: Mesh | None) -> AbstractContextManager:
+    """In it networks and losses place their arrays on the mesh."""
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
+
+
+def together(batch: Any, mesh: Mesh | None) -> Any:
+    """The samples of all processes as one batch; given are those of this one."""
+    if mesh is None:
+        return batch
+    return jax.tree.map(jax.make_array_from_process_local_data, sharding.batch_shardings(batch, mesh), batch)
+
+
+def whole(tree: Any) -> Any:
+    """Arrays that this process can read in full."""
+    return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
+
+
+def first_process() -> bool:
+    """Whether this process writes what only one should."""
+    return jax.process_index() == 0
+
+
+def anyone(flag: bool) -> bool:
+    """Whether the flag is raised on any process; all have to ask."""
+    return flag if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def check_agreement(record: dict) -> None:
+    """That all processes were started with the same settings.
+
+    Raises:
+      UserError: some were not; the fields of this process's record that differ from the first one's are named.
+    """
+    if jax.process_count() == 1:
+        return
+    lines = {name: json.dumps(value, default=str, sort_keys=True) for name, value in sorted(record.items())}
+    digests = [hashlib.sha256(f"{name}={value}".encode()).digest() for name, value in lines.items()]
+    names = hashlib.sha256(" ".join(lines).encode()).digest()
+    mine = np.frombuffer(b"".join([names, *digests[:FIELDS]]).ljust(32 * (FIELDS + 1), b"\0"), np.uint8)
+    all_of_them = multihost_utils.process_allgather(mine.reshape(-1, 32))
+    differing = (all_of_them != all_of_them[:1]).any(axis=(0, 2))
+    if differing[0]:
+        raise UserError("The processes of this run were started with different fields; give all the same command.")
+    if differing.any():
+        named = [name for name, differs in zip(lines, differing[1:], strict=False) if differs]
+        raise UserError(
+            f"The processes of this run disagree about {', '.join(named)}; start all of them with the same settings."
+        )
