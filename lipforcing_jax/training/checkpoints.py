@@ -66,17 +66,27 @@ class Checkpoints:
         step = self.manager.latest_step()
         if step is None:
             return state
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
-            data=grain.checkpoint.CheckpointRestore(batches),
-        )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         try:
-            return self.manager.restore(step, args=items)["state"]
+            state = self.manager.restore(step, args=items)["state"]
+            self.find_place(step, batches)
+            return state
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"The checkpoint {step} in {self.folder} does not fit this run ({first_line(error)}); use another "
                 "work folder or the settings with which it was made."
             ) from error
+
+    def find_place(self, step: int, batches) -> None:
+        """Moves `batches` to where they were. By now there may be more or fewer processes: a batch of all together is
+        the same samples then, and the first process's place is everybody's."""
+        folder = self.folder / str(step) / "data"
+        mine = folder / f"process_{jax.process_index()}-of-{jax.process_count()}.json"
+        places = [mine] if mine.exists() else sorted(folder.glob("process_0-of-*.json"))
+        if not places:
+            raise ValueError("it does not hold the place in the data")
+        batches.set_state(json.loads(places[0].read_text()))
 
 
 class told_plainly:  # noqa: N801 - reads as a statement

@@ -1,0 +1,44 @@
+"""Two processes that train together, and one that goes on from their checkpoint on another mesh."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+TESTS = Path(__file__).parents[1]
+
+
+def run(folder: Path, mesh: str, steps: int, processes: int, rates=("0.1", "0.1")) -> list[tuple[int, str]]:
+    """Status and output of every process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(TESTS / "simulated_hosts.py"), port, str(i), str(processes), str(folder), mesh,
+             str(steps), rates[i]],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for i in range(processes)
+    ]  # fmt: skip
+    output = [process.communicate(timeout=120)[0] for process in started]
+    return [(process.returncode, text) for process, text in zip(started, output, strict=True)]
+
+
+def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
+    for folder, parts in (("whole", [("data=4", 6, 1)]), ("parts", [("data=2,fsdp=2", 3, 2), ("fsdp=4", 6, 1)])):
+        for mesh, steps, processes in parts:
+            for status, text in run(tmp_path / folder, mesh, steps, processes):
+                assert status == 0, text
+    whole, parts = (np.load(tmp_path / folder / "kernel.npy") for folder in ("whole", "parts"))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+    assert np.abs(whole).max() > 0.1
+
+
+def test_processes_with_other_settings_are_refused(tmp_path):
+    for status, text in run(tmp_path, "fsdp=4", 3, 2, ("0.1", "0.2")):
+        assert status == 2 and "disagree about rate" in text
