@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float32, Int, UInt8
+from jaxtyping import Array, Float32, Int, UInt8
 from tqdm import tqdm
 
 from lipforcing_jax.data import speech_dataset, talker_dataset
@@ -73,13 +73,6 @@ def seen_through(vae_file: Path, preset: Preset, shards: list[Path], seed: int, 
       UserError: the autoencoder is missing, damaged, or not that of the preset.
     """
     vae: TinyVAE = store.load_module(vae_file, networks.makers(preset)["vae"])
-
-    @jax.jit
-    def through(clips):
-        latents, _ = vae.encode(lead_in(clips.astype(jnp.float32) / 255))
-        pixels, _ = vae.decode(latents)
-        return to_levels(2 * pixels[:, LEAD:] - 1).astype(jnp.uint8)
-
     name = store.sha256([vae_file])[:8]
     paths = [shard.with_suffix(f".seen_{name}.npy") for shard in shards]
     for number, (shard, path) in enumerate(zip(tqdm(shards, desc="pictures seen"), paths, strict=True)):
@@ -89,9 +82,16 @@ def seen_through(vae_file: Path, preset: Preset, shards: list[Path], seed: int, 
             looks = (vary(pair, rng) if changed else np.asarray(pair) for pair in pairs)
             partial = path.with_suffix(".partial")
             with partial.open("wb") as file:
-                np.save(file, np.stack([through(look) for look in looks]))
+                np.save(file, np.stack([_through(vae, look) for look in looks]))
             partial.replace(path)
     return paths
+
+
+@jax.jit
+def _through(vae: TinyVAE, clips: UInt8[Array, "b t h w 3"]) -> UInt8[Array, "b t h w 3"]:
+    latents, _ = vae.encode(lead_in(clips.astype(jnp.float32) / 255))
+    pixels, _ = vae.decode(latents)
+    return to_levels(2 * pixels[:, LEAD:] - 1).astype(jnp.uint8)
 
 
 def load_pairs(shards: list[Path], size: int) -> UInt8[np.ndarray, "pairs 2 t s s 3"]:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import tiny_stage2 as tiny
 
+from lipforcing_jax.data.articulation import MouthStyle
+from lipforcing_jax.data.formant import FormantEngine
+from lipforcing_jax.data.speech_samples import sample_utterance
+from lipforcing_jax.data.talkers import render_clips
 from lipforcing_jax.evaluation import sync
+from lipforcing_jax.models import presets
+from lipforcing_jax.weights import networks
 
 FRAMES = 21
 
@@ -35,3 +41,20 @@ def test_wrong_is_the_other_mouth_with_the_same_sound(monkeypatch):
         for name, picture, heard in (("truth", side, own), ("wrong", 1 - side, own), ("moved", side, early)):
             expected = sync.compare(net, levels[pair, picture], np.stack([heard] * 3))
             assert seen[name][clip, 1] == pytest.approx(float(expected.distance[0]), rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_bundled_judge_knows_who_speaks(seed):
+    """An identity and sentences that it was not trained on, by the voice that is always there."""
+    seconds = (81 + sync.DELAY) / 25
+    said = [
+        sample_utterance(2 * seed + k, "heldout", seconds, engines=(FormantEngine(),), style=MouthStyle())
+        for k in (900_000, 900_001)
+    ]
+    mouths = np.stack([mouth[:81] for _, _, mouth in said])
+    levels = render_clips(seed, seed, mouths, 128, seed, "heldout")
+    audio = np.stack([sound for sound, _, _ in said])
+    net = networks.load_sync_net(presets.by_name("nano"))
+    found = sync.measure(net, sync.Heard(levels[None], audio[None]), 81)
+    assert found["truth_wins"] == found["truth_nearer"] == found["offset_found"] == found["delay_found"] == 1
+    assert found["truth_c"] > 2 * found["wrong_c"] > 0
