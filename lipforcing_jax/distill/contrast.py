@@ -4,13 +4,12 @@ Neither paper nor release trains SyncNet; this is for the preset that makes its 
 and Sync-D are made of (spec training 3.4), between embeddings that are not normalised, so their differences are what a
 softmax calls logits: a Sync-C of 2 says that the true shift is e^2 times as likely as the median one.
 
-The network's norms hold statistics (`syncnet.FrozenNorm`). While it is trained they are those of the batch, which also
-takes the pictures' brightness, a hundred times the mouth's movement, out of every gradient; afterwards `settle` is run
-once over many windows with the final weights, and what it leaves in the norms is kept. No moving average of statistics
-is needed, and the averaged weights get statistics of their own.
+The network's norms hold statistics (`syncnet.FrozenNorm`). While it is trained they are those of the batch; afterwards
+`settle` is run once over many windows with the final weights, and what it leaves in the norms is kept. No moving
+average of statistics is needed, and the averaged weights get statistics of their own.
 
-From nothing, contrast alone stays at chance for a long time: a new network's embeddings tell whose face it is, not what
-the mouth does. So both embeddings also have to tell the mouth's parameters, which drawn talkers come with.
+Contrast alone was still at chance after 160 updates from nothing. So both embeddings also have to tell the mouth's
+parameters, which drawn talkers come with.
 """
 
 import jax
