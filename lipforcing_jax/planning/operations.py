@@ -6,21 +6,15 @@ its grid has points.
 
 import math
 
-import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
-def count(function, *args, **kwargs) -> float:
-    """Operations of `function(*args, **kwargs)` on all devices together; a multiplication and an addition are two.
+def of_traced(traced) -> float:
+    """Operations, on all devices together, of what `jax.jit(f).trace(...)` returns; a multiply-add is two.
 
     Matrix products and convolutions only. Of a condition's branches the most expensive one counts, and the body of a
     loop of unknown length once. Tiles that a kernel leaves out by its mask count as if they were computed.
     """
-    return _jaxpr(jax.make_jaxpr(function, static_argnums=())(*args, **kwargs).jaxpr)
-
-
-def of_traced(traced) -> float:
-    """The same of what `jax.jit(f).trace(...)` returns."""
     return _jaxpr(traced.jaxpr.jaxpr)
 
 

@@ -33,7 +33,7 @@ class Need:
     elsewhere: float | None = None
     operations: float | None = None
     intensity: float | None = None
-    """Operations per byte read or written."""
+    """Operations per byte read or written; None, as `sent`, where the compiler can't print its program."""
     sent: dict[str, float] | None = None
     """Bytes that one chip sends, by kind of collective."""
     seconds: dict[str, float] | None = None
@@ -68,20 +68,28 @@ def need(program: Program, job: Job, mesh: jax.sharding.Mesh, chip: Chip) -> Nee
             total = used / GIB + elsewhere / GIB
             return Need(program.name, time.perf_counter() - began, False, total, total / chip.memory_gib)
         took = time.perf_counter() - began
-    memory, flow = compiled.memory_analysis(), hlo.traffic(compiled.as_text())
+    memory, flow = compiled.memory_analysis(), traffic(compiled)
     output = memory.output_size_in_bytes - memory.alias_size_in_bytes
     parts = [memory.argument_size_in_bytes, memory.temp_size_in_bytes, output, elsewhere]
     total = (sum(parts) + memory.generated_code_size_in_bytes) / GIB
     work, chips = operations.of_traced(traced), mesh.size
-    seconds = {
-        "arithmetic": work / chips / chip.flops, "memory": flow.memory / chip.memory_bandwidth,
-        "links": sum(flow.sent.values()) / chip.link_bandwidth,
-    }  # fmt: skip
+    seconds = {"arithmetic": work / chips / chip.flops}
+    if flow is not None:
+        seconds["memory"] = flow.memory / chip.memory_bandwidth
+        seconds["links"] = sum(flow.sent.values()) / chip.link_bandwidth
     return Need(
         program.name, took, total <= chip.memory_gib, total, total / chip.memory_gib, *(p / GIB for p in parts),
-        operations=work, intensity=work / chips / max(flow.memory, 1), sent=flow.sent, seconds=seconds,
-        seconds_of_video=program.seconds_of_video,
+        operations=work, intensity=flow and work / chips / max(flow.memory, 1), sent=flow and flow.sent,
+        seconds=seconds, seconds_of_video=program.seconds_of_video,
     )  # fmt: skip
+
+
+def traffic(compiled) -> hlo.Traffic | None:
+    """What a program sends and reads; None where libtpu can't print it, as happens with fused asynchronous steps."""
+    try:
+        return hlo.traffic(compiled.as_text())
+    except jax.errors.JaxRuntimeError:
+        return None
 
 
 def bytes_elsewhere(program: Program, job: Job) -> float:
@@ -119,7 +127,10 @@ def table(needs: list[Need]) -> str:
             rows.append((*start, "", "", "", "", *end, "", "", "", "", ""))
             continue
         parts = (f"{p:.2f}" for p in (found.arguments, found.temporaries, found.output, found.elsewhere))
-        sent = ", ".join(f"{kind} {size / 1e9:.2f} GB" for kind, size in sorted(found.sent.items())) or "nothing"
-        rows.append((*start, *parts, *end, f"{found.operations:.2e}", f"{found.intensity:.0f}", sent,
-                     f"{found.least_seconds:.3f}", found.bottleneck))  # fmt: skip
+        sent, intensity = "unknown", ""
+        if found.sent is not None:
+            intensity = f"{found.intensity:.0f}"
+            sent = ", ".join(f"{kind} {size / 1e9:.2f} GB" for kind, size in sorted(found.sent.items())) or "nothing"
+        rows.append((*start, *parts, *end, f"{found.operations:.2e}", intensity, sent, f"{found.least_seconds:.3f}",
+                     found.bottleneck))  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
