@@ -4,6 +4,8 @@
 
 Spec: training 1. What differs from the release: all parameters are trained, at a higher rate that falls, because
 nano's teacher is no 14B model that a student may not forget; the loss weighs the mouth and visible channels more.
+
+Not run yet beyond a miniature. The bundled student is older: it learnt by this loss from nothing (docs/nano.md).
 """
 
 import ml_collections

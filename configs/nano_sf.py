@@ -3,6 +3,8 @@
     lipforcing train --config configs/nano_sf.py --workdir runs/nano
 
 Spec: training 2. What differs from the release: all parameters are trained, at a higher rate, on fewer clips.
+
+Not run yet beyond a miniature: the rate is a first guess.
 """
 
 import ml_collections

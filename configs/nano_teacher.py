@@ -4,6 +4,10 @@
 
 Spec: network 7 and 8, training 0.2. It sees whole clips, because it will be sampled on whole clips; a tenth of them
 without their sound, so that guidance has something to lead away from.
+
+Not run to its end yet. After 3000 updates, on unseen pairs, the generated cells' error at level 0.999 was 0.160 with
+the sound and 0.202 without; that of the bundled student, asked in the same way, is 0.119. About 0.75 s an update on
+two cores.
 """
 
 import ml_collections

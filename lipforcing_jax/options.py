@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 FPS = 25
 SAMPLE_RATE = 16000
+SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 
 
 @dataclass(frozen=True)

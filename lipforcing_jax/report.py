@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.whole_file import written_whole
 
 T = TypeVar("T")
 PACKAGES = ("lipforcing-jax", "jax", "jaxlib", "flax", "numpy", "av", "opencv-python-headless", "faceie")
@@ -105,18 +106,14 @@ def check_report(path: Path) -> None:
     if not path.parent.is_dir():
         raise UserError(f'The folder "{path.parent}" of the report does not exist; create it first.')
     try:
-        _partial(path).touch()
-        _partial(path).unlink()
+        probe = path.with_name(f".{path.name}.probe")
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise UserError(f'The report "{path}" can\'t be written ({error.strerror}); choose another place.') from error
 
 
 def write_report(path: Path, record: dict) -> None:
     """Writes the record as JSON; the file appears whole or not at all."""
-    partial = _partial(path)
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(path)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
+    with written_whole(path) as growing:
+        growing.write_text(json.dumps(record, indent=1) + "\n")

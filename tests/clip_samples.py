@@ -3,7 +3,8 @@
 import numpy as np
 
 from lipforcing_jax.data.builder import Prompts
-from lipforcing_jax.data.sample import SAMPLES_PER_FRAME, Facts
+from lipforcing_jax.data.sample import Facts
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 
 FACTS = Facts("nano", face_size=128, latent_frames=6, cells=2, channels=4, audio_width=3, weights="abc")
 TEXTS = ["a person talking", "somebody else"]

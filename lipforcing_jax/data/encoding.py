@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Float16, Float32, Int16, UInt8
 
 from lipforcing_jax.data.builder import Prompts
-from lipforcing_jax.data.sample import SAMPLES_PER_FRAME, Facts, Sample
+from lipforcing_jax.data.sample import Facts, Sample
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.listening import FeatureListener
 from lipforcing_jax.media.mouth_mask import pixel_mask
@@ -21,6 +21,7 @@ from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.models.tiny_vae import lead_in
 from lipforcing_jax.models.wan_vae import WanVAE
 from lipforcing_jax.models.wav2vec2 import Wav2Vec2
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.sampling import stream
 from lipforcing_jax.sampling.codec import Codec, TinyCodec, WanCodec
 from lipforcing_jax.sampling.plan import LEAD, plan

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from lipforcing_jax.data.dead_leaves import moving_leaves
 from lipforcing_jax.data.talkers import render_clip
+from lipforcing_jax.whole_file import written_whole
 
 
 def random_mouth(rng: np.random.Generator, frames: int) -> Float32[np.ndarray, "t 6"]:
@@ -32,9 +33,8 @@ def build(path: Path, clips: int, frames: int, size: int, leaves: float = 0.3) -
             else:
                 drawn[i] = render_clip(i, i, random_mouth(rng, frames), size=size, camera_seed=i)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".partial").open("wb") as file:
+        with written_whole(path) as growing, growing.open("wb") as file:
             np.save(file, drawn)
-        path.with_suffix(".partial").replace(path)
     return np.load(path, mmap_mode="r")
 
 

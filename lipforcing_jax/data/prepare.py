@@ -25,17 +25,16 @@ from scipy.io import wavfile
 
 from lipforcing_jax.data.encoding import PROMPT, to_int16
 from lipforcing_jax.data.new_folder import DONE, new_folder
-from lipforcing_jax.data.sample import SAMPLES_PER_FRAME
 from lipforcing_jax.data.segments import Quality, Refusal, Segment, segments
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.media.audio import load_audio
-from lipforcing_jax.media.comparison import contact_sheet
+from lipforcing_jax.media.comparison import contact_sheet, write_picture
 from lipforcing_jax.media.faces import create_detector
 from lipforcing_jax.media.files import decode, open_media
 from lipforcing_jax.media.tracking import TrackingConfig
 from lipforcing_jax.media.video import probe_video, read_video
 from lipforcing_jax.media.video_writer import VideoWriter
-from lipforcing_jax.options import FPS, SAMPLE_RATE
+from lipforcing_jax.options import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 LEFT_OUT = "left_out.txt"
 VIDEO, AUDIO, TEXT = "sub_clip.mp4", "audio.wav", "prompt.txt"
@@ -271,4 +270,4 @@ def _draw_sheet(folder: Path, samples: list[str]) -> None:
         faces = list(read_video(folder / name / VIDEO, FPS))
         rows.append([faces[i] for i in np.linspace(0, len(faces) - 1, SHEET_COLUMNS).round().astype(int)])
     sheet = contact_sheet(rows, labels, cell_width=SHEET_CELL)
-    cv2.imwrite(str(folder / SHEET), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_picture(folder / SHEET, sheet)

@@ -14,10 +14,11 @@ from absl import flags
 from jaxtyping import Float16, Float32
 
 from lipforcing_jax.data.batch import Batch
-from lipforcing_jax.data.sample import PROMPTS, SAMPLES_PER_FRAME, read_facts
+from lipforcing_jax.data.sample import PROMPTS, read_facts
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.media.mfcc import mfcc
 from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 
 READ_AHEAD = 2
 """Batches that are ready, or being made, before they are asked for."""

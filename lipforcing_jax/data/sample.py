@@ -14,9 +14,8 @@ from jaxtyping import Float16, Int16
 
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.models.presets import Preset
-from lipforcing_jax.options import FPS, SAMPLE_RATE
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 
-SAMPLES_PER_FRAME = SAMPLE_RATE // FPS
 NAME = "lipforcing"
 FORMAT = 1
 PROMPTS = "prompts.npz"

@@ -11,8 +11,8 @@ from lipforcing_jax.data.articulation import MouthStyle
 from lipforcing_jax.data.phones import INVENTORY
 from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.data.speech_samples import FPS, sample_utterance
+from lipforcing_jax.whole_file import written_whole
 
-SAMPLES_PER_FRAME = 640
 SHARD = 32
 
 
@@ -30,15 +30,13 @@ def _write_shard(path: Path, seeds: range, split: str, frames: int) -> None:
     """`SHARD` clips in one file; the average speaker's mouth, since no sound tells how far somebody opens it."""
     engines = available_engines()
     clips = [sample_utterance(s, split, frames / FPS, engines=engines, style=MouthStyle()) for s in seeds]
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with written_whole(path) as growing, growing.open("wb") as file:
         np.savez(
             file,
             audio=np.stack([np.round(np.clip(a, -1, 1) * 32767).astype(np.int16) for a, _, _ in clips]),
             mouth=np.stack([m.astype(np.float16) for _, _, m in clips]),
             phones=np.stack([phone_ids(p, frames) for _, p, _ in clips]),
         )
-    partial.replace(path)
 
 
 def build(folder: Path, split: str, clips: int, frames: int, workers: int = 1) -> list[Path]:

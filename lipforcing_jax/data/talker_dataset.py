@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lipforcing_jax.data.talkers import render_clips
+from lipforcing_jax.whole_file import written_whole
 
 SHARD = 10
 
@@ -22,10 +23,8 @@ def _write_shard(path: Path, pairs: range, mouths: np.ndarray, size: int, split:
     """`SHARD` pairs as uint8 [pairs, 2, t, size, size, 3]."""
     cv2.setNumThreads(1)
     drawn = np.stack([render_clips(i, i, mouths[k], size, i, split) for k, i in enumerate(pairs)])
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with written_whole(path) as growing, growing.open("wb") as file:
         np.save(file, drawn)
-    partial.replace(path)
 
 
 def build(folder: Path, mouths: np.ndarray, size: int, split: str, workers: int = 1) -> list[Path]:

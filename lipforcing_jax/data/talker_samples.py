@@ -12,8 +12,9 @@ from lipforcing_jax.data import builder, speech_dataset, talker_dataset
 from lipforcing_jax.data.acoustics import augment
 from lipforcing_jax.data.builder import Keyed
 from lipforcing_jax.data.encoding import Encoder, to_int16
-from lipforcing_jax.data.sample import SAMPLES_PER_FRAME, Sample
+from lipforcing_jax.data.sample import Sample
 from lipforcing_jax.data.variation import vary
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.report import prefetch
 
 STILL = 0.01

@@ -3,10 +3,9 @@
 from importlib import resources
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from lipforcing_jax.media.comparison import contact_sheet, difference_frame
+from lipforcing_jax.media.comparison import contact_sheet, difference_frame, write_picture
 from lipforcing_jax.media.video import read_video
 
 
@@ -28,4 +27,4 @@ def contact_sheet_of(source: Path, result: Path, out: Path, count: int = 8) -> N
     after = [shown[i] for i in moments]
     rows = [before, after, [difference_frame(a, b) for a, b in zip(before, after, strict=True)]]
     sheet = contact_sheet(rows, ("source", "result", "difference"), [f"{i / 25:.2f} s" for i in moments])
-    cv2.imwrite(str(out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_picture(out, sheet)

@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -17,9 +16,10 @@ from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.data.speech_samples import sample_utterance
 from lipforcing_jax.data.talkers import render_clip
 from lipforcing_jax.evaluation import opening
+from lipforcing_jax.evaluation.interval import interval
 from lipforcing_jax.evaluation.rivals import Rival, Student
 from lipforcing_jax.listening import listener_for
-from lipforcing_jax.media.comparison import contact_sheet, difference_frame
+from lipforcing_jax.media.comparison import contact_sheet, difference_frame, write_picture
 from lipforcing_jax.media.mouth_mask import soft_mask
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.weights import networks as weight_files
@@ -122,22 +122,13 @@ def evaluate(preset: Preset, folder: Path | None, talkers: int, out: Path, seed:
             shown = range(6, FRAMES, 11)
             pictures += [[clip[i] for i in shown] for clip in (talker.source, talker.truth, driven)]
             pictures.append([difference_frame(talker.truth[i], driven[i]) for i in shown])
-    summary = {name: bootstrap([r[name] for r in rows]) for name in rows[0]}
+    summary = {name: interval([r[name] for r in rows]).record() for name in rows[0]}
     out.mkdir(parents=True, exist_ok=True)
     (out / "talkers.json").write_text(json.dumps({"summary": summary, "talkers": rows}, indent=1) + "\n")
     labels = ["source", "truth", "result", "difference"] * (len(pictures) // 4)
     sheet = contact_sheet(pictures, labels)
-    cv2.imwrite(str(out / "talkers.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_picture(out / "talkers.png", sheet)
     return summary
-
-
-def bootstrap(values: list[float], draws: int = 2000) -> dict[str, float]:
-    """Mean and its 95 % interval by resampling talkers."""
-    sample = np.asarray(values)
-    rng = np.random.default_rng(0)
-    means = sample[rng.integers(len(sample), size=(draws, len(sample)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"mean": float(sample.mean()), "low": float(low), "high": float(high)}
 
 
 def table(summary: dict[str, dict]) -> str:

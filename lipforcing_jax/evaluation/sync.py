@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Float32, UInt8
 from lipforcing_jax.media.mfcc import mfcc
 from lipforcing_jax.models.sync_distance import SyncScore, score, shift_distances
 from lipforcing_jax.models.syncnet import SyncNet, prepare_frames
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 
-SAMPLES_PER_FRAME = 640
 DELAY = 8
 """Frames by which the late sound is moved."""
 

@@ -26,11 +26,13 @@ from tqdm import tqdm
 from lipforcing_jax import flow
 from lipforcing_jax.evaluation import image_metrics, opening, sync
 from lipforcing_jax.evaluation.eval_talkers import Talker, correlation, psnr
+from lipforcing_jax.evaluation.interval import interval
 from lipforcing_jax.evaluation.rivals import Seen, Teacher, pasted
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.sampling import bidirectional
 from lipforcing_jax.sampling.bidirectional import SYNC_WINDOW, Guidance
+from lipforcing_jax.whole_file import written_whole
 
 SCALES = (1.0, 4.5)
 LANDINGS = (10, 20, 25, 30, 35, 40)
@@ -58,7 +60,7 @@ class Study(NamedTuple):
         return sorted({*range(0, self.steps, self.stride), self.steps - 1})
 
 
-class Judge:
+class Examiner:
     """Turns latents of a talker's clip into numbers."""
 
     def __init__(self, net: SyncNet, estimator: opening.OpeningEstimator):
@@ -100,7 +102,7 @@ def jump(
     return x + (target - t) * velocity
 
 
-def measure(teacher: Teacher, judge: Judge, talker: Talker, study: Study, seed: int) -> dict:
+def measure(teacher: Teacher, examiner: Examiner, talker: Talker, study: Study, seed: int) -> dict:
     """Both experiments on one clip.
 
     Returns:
@@ -112,13 +114,13 @@ def measure(teacher: Teacher, judge: Judge, talker: Talker, study: Study, seed: 
 
     def judged(latents) -> Numbers:
         drawn = teacher.draw(teacher.networks, seen, talker.source[None], latents)
-        return judge(talker, pasted(talker.source, np.asarray(drawn)[0]))
+        return examiner(talker, pasted(talker.source, np.asarray(drawn)[0]))
 
     walks = {scale: walk(teacher.networks.dit, noise, seen, scale, tuple(study.ladder)) for scale in SCALES}
     return {
         "trajectories": {str(scale): [judged(x0[i]) for i in study.judged] for scale, x0 in walks.items()},
         "factorial": [place | judged(x0) for place, x0 in landings(teacher.networks.dit, noise, seen, study)],
-        "truth": judge(talker, talker.truth), "source": judge(talker, talker.source),
+        "truth": examiner(talker, talker.truth), "source": examiner(talker, talker.source),
     }  # fmt: skip
 
 
@@ -139,7 +141,7 @@ def landings(model: DiT, noise: Float[Array, "b t h w c"], seen: Seen, study: St
                 yield place, jump(model, landed, seen, landing, 0.0, second)
 
 
-def run(teacher: Teacher, judge: Judge, talkers, out: Path, study: Study = Study()) -> list[dict]:  # noqa: B008
+def run(teacher: Teacher, examiner: Examiner, talkers, out: Path, study: Study = Study()) -> list[dict]:  # noqa: B008
     """`measure` of all talkers, an iterable of (number, function that makes the talker).
 
     Every clip's numbers are kept in `out`, so that a broken run goes on where it was; they are those of one study.
@@ -149,9 +151,9 @@ def run(teacher: Teacher, judge: Judge, talkers, out: Path, study: Study = Study
     for number, make in tqdm(talkers, desc="trajectories"):
         path = out / f"clip_{number:04d}.json"
         if not path.exists():
-            row = measure(teacher, judge, make(), study, number)
-            path.with_suffix(".partial").write_text(json.dumps(row, indent=1) + "\n")
-            path.with_suffix(".partial").replace(path)
+            row = measure(teacher, examiner, make(), study, number)
+            with written_whole(path) as growing:
+                growing.write_text(json.dumps(row, indent=1) + "\n")
         rows.append(json.loads(path.read_text()))
     return rows
 
@@ -178,14 +180,9 @@ def columns(rows: list) -> dict[str, Float[np.ndarray, "clips *steps"]]:
     return {name: np.array([pick(row, name) for row in rows]) for name in MEASURES}
 
 
-def intervals(values: dict[str, Float[np.ndarray, "clips *steps"]], draws: int = 2000) -> dict[str, dict]:
-    """Means over clips with their 95 % intervals, by resampling clips; lists where there are steps."""
-    found = {}
-    for name, sample in values.items():
-        chosen = np.random.default_rng(0).integers(len(sample), size=(draws, len(sample)))
-        low, high = np.percentile(sample[chosen].mean(axis=1), [2.5, 97.5], axis=0)
-        found[name] = {"mean": sample.mean(axis=0).tolist(), "low": low.tolist(), "high": high.tolist()}
-    return found
+def intervals(values: dict[str, Float[np.ndarray, "clips *steps"]]) -> dict[str, dict]:
+    """Means over clips with their 95 % intervals; lists where there are steps."""
+    return {name: interval(sample).record() for name, sample in values.items()}
 
 
 def band(gain: dict[str, Float[np.ndarray, "clips steps"]], levels: list[float]) -> dict:

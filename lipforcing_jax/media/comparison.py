@@ -1,6 +1,7 @@
 """Pictures that compare a result with its source: side by side with the waveform, and contact sheets."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -103,6 +104,11 @@ def contact_sheet(
         x = left + c * (cell[0] + gap) + cell[0] // 2
         draw.text((x, top // 2), text, fill=_TEXT, font=font, anchor="mm")
     return np.asarray(sheet)
+
+
+def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+    """An RGB picture as a file of the kind that its name ends with."""
+    Image.fromarray(picture).save(path)
 
 
 def difference_frame(

@@ -23,13 +23,14 @@ from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import LoRAConfig, Preset
 from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.parallel import sharding
 from lipforcing_jax.parallel.rules import Regime
 from lipforcing_jax.sampling import bidirectional, causal
 from lipforcing_jax.training import self_forcing, student
 from lipforcing_jax.training.actors import lora_of
 
-SAMPLES_PER_FRAME, ROWS_PER_FRAME, CEPSTRA = 640, 4, 13
+ROWS_PER_FRAME, CEPSTRA = 4, 13
 """Sound of one video frame, and its cepstra."""
 
 

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.evaluation import opening
 from lipforcing_jax.evaluation.eval_talkers import Talker, correlation, make_talker
-from lipforcing_jax.evaluation.trajectory import Judge
+from lipforcing_jax.evaluation.trajectory import Examiner
+from lipforcing_jax.whole_file import written_whole
 
 Row = dict[str, float]
 
@@ -47,29 +48,26 @@ class Cast:
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             talker = make_talker(seed, self.size, "heldout", engines, self.frames)
-            growing = path.with_suffix(".partial")
-            with growing.open("wb") as file:
+            with written_whole(path) as growing, growing.open("wb") as file:
                 np.savez(file, **talker._asdict())
-            growing.replace(path)
         with np.load(path) as stored:
             return Talker(**{name: stored[name] for name in Talker._fields})
 
 
-def row_of(judge: Judge, talker: Talker, made: np.ndarray) -> Row:
-    """The judge's numbers, and how much of the source's mouth was copied."""
-    opened, shown = (opening.estimate(judge.estimator, frames, talker.source) for frames in (made, talker.source))
-    return judge(talker, made) | {"copied": correlation(opened, shown)}
+def row_of(examiner: Examiner, talker: Talker, made: np.ndarray) -> Row:
+    """The examiner's numbers, and how much of the source's mouth was copied."""
+    opened, shown = (opening.estimate(examiner.estimator, frames, talker.source) for frames in (made, talker.source))
+    return examiner(talker, made) | {"copied": correlation(opened, shown)}
 
 
-def judged(path: Path, judge: Judge, cast: Cast, make: Callable[[Talker], np.ndarray]) -> list[Row]:
+def judged(path: Path, examiner: Examiner, cast: Cast, make: Callable[[Talker], np.ndarray]) -> list[Row]:
     """One row per talker; kept in `path`, and taken from there where they are complete."""
     if path.exists():
         rows = json.loads(path.read_text())
         if len(rows) == len(cast):
             return rows
-    rows = [row_of(judge, talker, make(talker)) for talker in tqdm(cast, total=len(cast), desc=path.stem)]
+    rows = [row_of(examiner, talker, make(talker)) for talker in tqdm(cast, total=len(cast), desc=path.stem)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    growing = path.with_suffix(".partial")
-    growing.write_text(json.dumps(rows, indent=1) + "\n")
-    growing.replace(path)
+    with written_whole(path) as growing:
+        growing.write_text(json.dumps(rows, indent=1) + "\n")
     return rows

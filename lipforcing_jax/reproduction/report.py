@@ -6,17 +6,18 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from lipforcing_jax import __version__
+from lipforcing_jax.evaluation.interval import interval
 from lipforcing_jax.evaluation.rivals import Rival, Speed
-from lipforcing_jax.media.comparison import contact_sheet, difference_frame
+from lipforcing_jax.media.comparison import contact_sheet, difference_frame, write_picture
 from lipforcing_jax.reproduction.comparison import Cast, Row
 from lipforcing_jax.reproduction.stages import STUDENT, STUDENTS, Size
-from lipforcing_jax.reproduction.verdicts import CLAIMS, Bar, Verdict, bars, column, decide, interval
+from lipforcing_jax.reproduction.verdicts import CLAIMS, Bar, Verdict, bars, column, decide
+from lipforcing_jax.whole_file import written_whole
 
 NAME = "reproduction.md"
 FIGURES = "images/reproduction"
@@ -65,7 +66,7 @@ def draw_talkers(cast: Cast, rivals: dict[str, Rival], folder: Path, count: int 
         rows.append([difference_frame(talker.truth[i], made[STUDENT][i]) for i in shown])
         labels += [*(TITLES.get(name, name) for name in made), "truth - student"]
     sheet = contact_sheet(rows, labels)
-    cv2.imwrite(str(folder / SHEET), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_picture(folder / SHEET, sheet)
 
 
 def write(findings: Findings, out: Path) -> None:
@@ -75,9 +76,8 @@ def write(findings: Findings, out: Path) -> None:
     for name in (SHEET, TRAJECTORIES, FACTORIAL):
         shutil.copyfile(findings.pictures / name, figures / name)
     draw_students(findings, figures / "students.png")
-    partial = out / f"{NAME}.partial"
-    partial.write_text(page(findings))
-    partial.replace(out / NAME)
+    with written_whole(out / NAME) as growing:
+        growing.write_text(page(findings))
 
 
 def page(findings: Findings) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.evaluation import eval_talkers, trade_off, trajectory
 from lipforcing_jax.evaluation.rivals import Rival, Speed, Student, Teacher, time_rival
-from lipforcing_jax.evaluation.trajectory import Judge
+from lipforcing_jax.evaluation.trajectory import Examiner
 from lipforcing_jax.listening import listener_for
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.presets import Preset
@@ -24,6 +24,7 @@ from lipforcing_jax.sampling.bidirectional import Guidance
 from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks, store
+from lipforcing_jax.whole_file import written_whole
 
 PRESET = "nano"
 GUIDED, PLAIN = Guidance(4.5), Guidance(1.0)
@@ -44,9 +45,8 @@ class Notes:
         begin = time.perf_counter()
         work()
         self.seconds[name] = round(time.perf_counter() - begin, 1)
-        partial_path = self.path.with_suffix(".partial")
-        partial_path.write_text(json.dumps(self.seconds, indent=1) + "\n")
-        partial_path.replace(self.path)
+        with written_whole(self.path) as growing:
+            growing.write_text(json.dumps(self.seconds, indent=1) + "\n")
         self.say(f"{name}: finished in {self.seconds[name] / 60:.1f} min")
 
 
@@ -121,20 +121,20 @@ def cast_of(preset: Preset, size: Size, workdir: Path) -> Cast:
     return Cast(workdir / "heldout", size.first_talker, size.talkers, size.frames, preset.face_size)
 
 
-def judge_of(preset: Preset, size: Size, workdir: Path) -> Judge:
+def examiner_of(preset: Preset, size: Size, workdir: Path) -> Examiner:
     """The opening estimator, fitted on drawn talkers of the training split, and the trained SyncNet."""
     estimator = eval_talkers.fit_estimator(preset.face_size, available_engines(), size.fit_clips)
-    return Judge(networks.load_sync_net(preset, workdir), estimator)
+    return Examiner(networks.load_sync_net(preset, workdir), estimator)
 
 
 def compare(preset: Preset, size: Size, workdir: Path) -> None:
     """One file of rows per rival, and of the truth and the unchanged source, in `workdir/results`."""
-    judge, cast, folder = judge_of(preset, size, workdir), cast_of(preset, size, workdir), workdir / "results"
-    judged(folder / "truth.json", judge, cast, lambda talker: talker.truth)
-    judged(folder / "source.json", judge, cast, lambda talker: talker.source)
+    examiner, cast, folder = examiner_of(preset, size, workdir), cast_of(preset, size, workdir), workdir / "results"
+    judged(folder / "truth.json", examiner, cast, lambda talker: talker.truth)
+    judged(folder / "source.json", examiner, cast, lambda talker: talker.source)
     for name, make in Troupe(preset, workdir).rivals(size).items():
         rival = make()
-        judged(folder / f"{name}.json", judge, cast, lambda talker, rival=rival: rival(talker.source, talker.audio))
+        judged(folder / f"{name}.json", examiner, cast, lambda talker, rival=rival: rival(talker.source, talker.audio))
     report.draw_talkers(cast, {name: Troupe(preset, workdir).rivals(size)[name]() for name in report.SHOWN}, folder)
 
 
@@ -151,7 +151,7 @@ def analyse(preset: Preset, size: Size, workdir: Path) -> None:
     folder, study = workdir / "results", size.study
     cast = replace(cast_of(preset, size, workdir), count=size.trajectories)
     teacher = Troupe(preset, workdir).teacher(GUIDED, size.teacher_steps)
-    rows = trajectory.run(teacher, judge_of(preset, size, workdir), cast.numbered(), workdir / "trajectories", study)
+    rows = trajectory.run(teacher, examiner_of(preset, size, workdir), cast.numbered(), workdir / "trajectories", study)
     summary = trajectory.summarise(rows, study)
     (folder / "trajectories.json").write_text(json.dumps(summary, indent=1) + "\n")
     trade_off.trajectories(summary, folder / report.TRAJECTORIES)

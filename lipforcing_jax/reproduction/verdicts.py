@@ -6,22 +6,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from lipforcing_jax.evaluation.interval import Interval, interval
 from lipforcing_jax.reproduction.comparison import Row
 
 Answer = Literal["holds", "does not hold at this size", "undecided"]
-DRAWS = 4000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % interval by resampling talkers."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -60,15 +48,6 @@ CLAIMS = (
     ),
     Claim("The student synchronises like the guided teacher or better.", "sw_dmd_reward", "teacher_guided", "sync_c"),
 )
-
-
-def interval(values: Float[np.ndarray, " n"], seed: int = 0) -> Interval:
-    """Mean and bootstrap interval of one number per talker."""
-    sample = np.asarray(values, float)
-    rng = np.random.default_rng(seed)
-    means = sample[rng.integers(len(sample), size=(DRAWS, len(sample)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(sample.mean()), float(low), float(high))
 
 
 def column(rows: list[Row], measure: str) -> Float[np.ndarray, " n"]:

@@ -13,6 +13,7 @@ from lipforcing_jax.data.phones import INVENTORY
 from lipforcing_jax.distill import hearing, train_state
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.audio import LogMelEncoder, encode_clip
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.training.loop import drawn, fit
 from lipforcing_jax.weights import store
 
@@ -22,9 +23,9 @@ def batch_of(clips: dict[str, np.ndarray], seed: int, batch: int, frames: int) -
     rng = np.random.default_rng(seed)
     which = rng.integers(len(clips["audio"]), size=batch)
     first = rng.integers(clips["mouth"].shape[1] - frames + 1, size=batch)
-    audio = np.empty((batch, frames * 640), np.float32)
+    audio = np.empty((batch, frames * SAMPLES_PER_FRAME), np.float32)
     for row, (clip, start) in enumerate(zip(which, first, strict=True)):
-        span = slice(start * 640, (start + frames) * 640)
+        span = slice(start * SAMPLES_PER_FRAME, (start + frames) * SAMPLES_PER_FRAME)
         babble = clips["audio"][rng.integers(len(clips["audio"])), span] if rng.random() < 0.3 else None
         spoken = clips["audio"][clip, span]
         audio[row] = augment(spoken, rng, babble=babble) if rng.random() < 0.85 else spoken

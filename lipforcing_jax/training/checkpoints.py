@@ -6,7 +6,8 @@ is removed only after that.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.whole_file import written_whole
 
 FREE_FIELDS = frozenset(
     ("steps", "save_every", "log_every", "sample_every", "keep", "workers", "max_skipped", "mesh")
@@ -89,21 +91,18 @@ class Checkpoints:
         batches.set_state(json.loads(places[0].read_text()))
 
 
-class told_plainly:  # noqa: N801 - reads as a statement
+@contextmanager
+def told_plainly(folder: Path) -> Iterator[None]:
     """Turns a failed write into one sentence."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> None:
-        if error is not None and (reason := write_failure(error)):
+    try:
+        yield
+    except Exception as error:
+        if reason := write_failure(error):
             raise UserError(
-                f"A checkpoint could not be written to {self.folder}: {reason}; the one before it is intact. Make room "
-                "and start the same command again."
+                f"A checkpoint could not be written to {folder}: {reason}; the one before it is intact. Make room and "
+                "start the same command again."
             ) from error
+        raise
 
 
 def write_failure(error: BaseException | None) -> str | None:
@@ -147,6 +146,5 @@ def check_record(folder: Path, record: dict) -> None:
             )
     if jax.process_index() > 0:
         return
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(given, indent=1) + "\n")
-    partial.replace(path)
+    with written_whole(path) as growing:
+        growing.write_text(json.dumps(given, indent=1) + "\n")

@@ -25,9 +25,11 @@ from lipforcing_jax.models import presets
 from lipforcing_jax.models.presets import Preset, SyncNetConfig
 from lipforcing_jax.models.syncnet import SyncNet, to_levels
 from lipforcing_jax.models.tiny_vae import TinyVAE, lead_in
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training.loop import drawn, fit
 from lipforcing_jax.weights import networks, store
+from lipforcing_jax.whole_file import written_whole
 
 STRETCH = 31
 """Frames from which the windows of one clip are drawn: as far apart as the shifts that Sync-C compares."""
@@ -80,10 +82,8 @@ def seen_through(vae_file: Path, preset: Preset, shards: list[Path], seed: int, 
             rng = np.random.default_rng([seed, number])
             pairs = np.load(shard, mmap_mode="r")
             looks = (vary(pair, rng) if changed else np.asarray(pair) for pair in pairs)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
+            with written_whole(path) as growing, growing.open("wb") as file:
                 np.save(file, np.stack([_through(vae, look) for look in looks]))
-            partial.replace(path)
     return paths
 
 
@@ -206,7 +206,7 @@ def training_pairs(config, preset: Preset, workdir: Path) -> Source:
     some = shards[: -(-config.seen_pairs // talker_dataset.SHARD)]
     seen = seen_through(workdir / networks.FILES["vae"], preset, some, config.seed)
     frames = 4 * config.latent_frames - 3
-    cepstra = heard(speech["audio"][:, : frames * sync.SAMPLES_PER_FRAME], config.rooms, config.seed)
+    cepstra = heard(speech["audio"][:, : frames * SAMPLES_PER_FRAME], config.rooms, config.seed)
     mouths = speech["mouth"][:, :frames]
     mouths = (mouths - mouths.mean((0, 1))) / (mouths.std((0, 1)) + 1e-3)
     pictures = (load_pairs(paths, preset.sync_net.face_size)[: config.pairs] for paths in (shards, seen))

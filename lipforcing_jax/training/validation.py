@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +15,7 @@ from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition
 from lipforcing_jax.distill.rollout import draw_noise, rollout
 from lipforcing_jax.distill.self_forcing import Judge, Recipe
-from lipforcing_jax.media.comparison import contact_sheet
+from lipforcing_jax.media.comparison import contact_sheet, write_picture
 from lipforcing_jax.media.video_writer import VideoWriter
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.options import FPS, SAMPLE_RATE
@@ -87,7 +86,7 @@ class Validation:
         shown = np.linspace(0, len(frames) - 1, moments).round().astype(int)
         rows = [[clip[i] for i in shown] for row in clips for clip in row]
         sheet = contact_sheet(rows, ["source", "target", "result"] * len(clips), [f"{i / FPS:.2f} s" for i in shown])
-        cv2.imwrite(str(self.folder / f"{step:06d}.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+        write_picture(self.folder / f"{step:06d}.png", sheet)
 
 
 def pictures(pixels: Float[Array, "1 v s s 3"]) -> np.ndarray:

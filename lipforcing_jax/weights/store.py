@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.whole_file import written_whole
 
 
 def save_module(path: Path, module: nnx.Module, dtype=np.float32, metadata: dict[str, str] | None = None) -> Path:
@@ -18,9 +19,8 @@ def save_module(path: Path, module: nnx.Module, dtype=np.float32, metadata: dict
     flat = nnx.to_flat_state(nnx.state(module, nnx.Param))
     tensors = {".".join(map(str, p)): np.ascontiguousarray(np.asarray(leaf[...]).astype(dtype)) for p, leaf in flat}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=metadata)
-    partial.replace(path)
+    with written_whole(path) as growing:
+        save_file(tensors, growing, metadata=metadata)
     return path
 
 

@@ -19,6 +19,7 @@ from lipforcing_jax.weights import dit_names, lora_names, safetensors_file, torc
 from lipforcing_jax.weights.assemble import split, widened
 from lipforcing_jax.weights.dit_names import Abstract
 from lipforcing_jax.weights.source import Source, check, open_source
+from lipforcing_jax.whole_file import written_whole
 
 PREFIX, WRAPPERS = "_core.", ("model", "net")
 """How the reference's trainer puts a student into its file."""
@@ -62,13 +63,12 @@ def write(path: Path, trained: nnx.State, cfg: DiTConfig) -> Path:
     """
     tensors = reference_tensors(trained, cfg)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    if path.suffix == ".safetensors":
-        safetensors_file.write(partial, _described(tensors), tensors.__getitem__)
-    else:
-        tensors = {PREFIX + name: value for name, value in tensors.items()}
-        torch_writer.write(partial, _described(tensors), tensors.__getitem__, WRAPPERS)
-    partial.replace(path)
+    with written_whole(path) as growing:
+        if path.suffix == ".safetensors":
+            safetensors_file.write(growing, _described(tensors), tensors.__getitem__)
+        else:
+            tensors = {PREFIX + name: value for name, value in tensors.items()}
+            torch_writer.write(growing, _described(tensors), tensors.__getitem__, WRAPPERS)
     return path
 
 

@@ -25,9 +25,13 @@ def test_the_last_exit_is_inference(setting):
     text = model.text_keys(condition.text)
     state = causal.start(model, tiny.WINDOW, 2, tiny.CELLS, tiny.CELLS)
     step = jax.jit(lambda *given: causal.step(model, text, tiny.WINDOW, tiny.T_LIST, condition.mask, *given))
+    seen = []
     for k in range(tiny.CHUNKS):
         state, predictions = step(state, jax.tree.map(lambda a, k=k: a[k], chunks), noise[k])
         np.testing.assert_allclose(made.x0[:, 3 * k : 3 * k + 3], predictions[-1], atol=2e-5)
+        seen.append([int(frame) for frame in state.cache.frames if frame >= 0])
+    # Window 7 with sink 1 (spec training 2.4.1): nothing, 0-2, then frame 0 and the three before the chunk.
+    assert seen == [[], [0, 1, 2], [0, 3, 4, 5]]
 
 
 def test_the_first_exit_starts_from_noise(setting):

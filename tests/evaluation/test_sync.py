@@ -10,6 +10,7 @@ from lipforcing_jax.data.speech_samples import sample_utterance
 from lipforcing_jax.data.talkers import render_clips
 from lipforcing_jax.evaluation import sync
 from lipforcing_jax.models import presets
+from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.weights import networks
 
 FRAMES = 21
@@ -29,15 +30,15 @@ def test_wrong_is_the_other_mouth_with_the_same_sound(monkeypatch):
     """The two rows that meet in a comparison share their sound, not their picture."""
     rng = np.random.default_rng(0)
     levels = rng.integers(0, 256, (2, 2, FRAMES, 64, 64, 3), np.uint8)
-    audio = rng.uniform(-0.5, 0.5, (2, 2, (FRAMES + sync.DELAY) * sync.SAMPLES_PER_FRAME)).astype(np.float32)
+    audio = rng.uniform(-0.5, 0.5, (2, 2, (FRAMES + sync.DELAY) * SAMPLES_PER_FRAME)).astype(np.float32)
     net = tiny.judge().net
     seen = {}
     monkeypatch.setattr(sync, "summary", lambda truth, wrong, moved: seen.update(truth=truth, wrong=wrong, moved=moved))
     sync.measure(net, sync.Heard(levels, audio), FRAMES)
     for clip, (pair, side) in enumerate(np.ndindex(2, 2)):
         sound = audio[pair, side]
-        own = sync.cepstra_of(sound[: FRAMES * sync.SAMPLES_PER_FRAME])
-        early = sync.cepstra_of(sound[sync.DELAY * sync.SAMPLES_PER_FRAME :])
+        own = sync.cepstra_of(sound[: FRAMES * SAMPLES_PER_FRAME])
+        early = sync.cepstra_of(sound[sync.DELAY * SAMPLES_PER_FRAME :])
         for name, picture, heard in (("truth", side, own), ("wrong", 1 - side, own), ("moved", side, early)):
             expected = sync.compare(net, levels[pair, picture], np.stack([heard] * 3))
             assert seen[name][clip, 1] == pytest.approx(float(expected.distance[0]), rel=1e-4)

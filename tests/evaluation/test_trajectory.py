@@ -98,7 +98,7 @@ def test_a_run_goes_on_where_it_was(rows, tmp_path, monkeypatch):
     """Clips that are there are not measured again, and a broken one leaves nothing."""
     asked = []
 
-    def measure(teacher, judge, talker, study, seed):
+    def measure(teacher, examiner, talker, study, seed):
         asked.append(talker)
         if talker == 2:
             raise KeyboardInterrupt
@@ -108,7 +108,7 @@ def test_a_run_goes_on_where_it_was(rows, tmp_path, monkeypatch):
     talkers = [(i, lambda i=i: i) for i in range(4)]
     with pytest.raises(KeyboardInterrupt):
         trajectory.run(None, None, talkers, tmp_path, STUDY)
-    monkeypatch.setattr(trajectory, "measure", lambda teacher, judge, talker, study, seed: rows[talker])
+    monkeypatch.setattr(trajectory, "measure", lambda teacher, examiner, talker, study, seed: rows[talker])
     assert trajectory.run(None, None, talkers, tmp_path, STUDY) == rows
     assert asked == [0, 1, 2]
     assert len(list(tmp_path.iterdir())) == 4
@@ -145,9 +145,9 @@ def test_the_truth_is_judged_to_be_perfect():
     source, truth = rng.integers(0, 256, (2, 81, 32, 32, 3), np.uint8)
     sound = rng.standard_normal(81 * 640).astype(np.float32) * 0.1
     estimator = OpeningEstimator(rng.standard_normal(2 * CELLS**2))
-    judge = trajectory.Judge(tiny.judge().net, estimator)
+    examiner = trajectory.Examiner(tiny.judge().net, estimator)
     talker = Talker(source, truth, source, sound, sound)
-    perfect, other = judge(talker, truth), judge(talker, source)
+    perfect, other = examiner(talker, truth), examiner(talker, source)
     assert set(perfect) == set(MEASURES)
     assert perfect["ssim"] == pytest.approx(1) and perfect["opening"] == pytest.approx(1) and perfect["psnr"] > 100
     assert other["psnr"] < 10 and other["ssim"] < 0.2 and abs(other["opening"]) < 0.5

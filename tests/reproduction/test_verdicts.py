@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lipforcing_jax.reproduction.stages import STUDENTS, TRAININGS
-from lipforcing_jax.reproduction.verdicts import CLAIMS, Claim, bars, decide, interval
+from lipforcing_jax.reproduction.verdicts import CLAIMS, Claim, bars, decide
 
 HIGHER = Claim("more is more", "a", "b", "sync_c")
 LOWER = Claim("less is more", "a", "b", "sync_c", lower=True)
@@ -26,16 +26,6 @@ def test_a_small_difference_shows_where_talkers_are_paired(claim, answer):
 def test_noise_decides_nothing():
     noise = np.random.default_rng(0).normal(0, 1, (2, 64))
     assert decide(HIGHER, {"a": rows(noise[0]), "b": rows(noise[1])}).answer == "undecided"
-
-
-def test_the_interval_is_that_of_the_mean():
-    """Within a tenth of 1.96 standard errors."""
-    sample = np.random.default_rng(1).normal(3, 2, 400)
-    found = interval(sample)
-    half = 1.96 * sample.std() / 20
-    assert found.mean == pytest.approx(sample.mean())
-    assert found.high - found.mean == pytest.approx(half, rel=0.1)
-    assert found.mean - found.low == pytest.approx(half, rel=0.1)
 
 
 def test_bars_compare_with_truth_and_teacher():
