@@ -22,7 +22,8 @@ from lipforcing_jax.errors import UserError  # noqa: E402
 from lipforcing_jax.training import devices  # noqa: E402
 from lipforcing_jax.training.loop import drawn, fit  # noqa: E402
 
-BATCH, WIDTH = 8, 16
+BATCH, WIDTH = 4, 16
+"""One sample for each device: a process has fewer than there are shares."""
 
 
 class Config(dict):

@@ -81,7 +81,15 @@ def together(batch: Any, mesh: Mesh | None) -> Any:
     """The samples of all processes as one batch; given are those of this one."""
     if mesh is None:
         return batch
-    return jax.tree.map(jax.make_array_from_process_local_data, sharding.batch_shardings(batch, mesh), batch)
+    count = jax.process_count()
+
+    def one(mine):
+        # Where samples lie follows from how many there are of all processes.
+        shape = (count * len(mine), *mine.shape[1:])
+        place = sharding.batch_shardings(jax.ShapeDtypeStruct(shape, mine.dtype), mesh)
+        return jax.make_array_from_process_local_data(place, mine, shape)
+
+    return jax.tree.map(one, batch)
 
 
 def whole(tree: Any) -> Any:
