@@ -5,6 +5,7 @@ the sync window, the noise levels at which a guided teacher settles the mouth.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,11 +19,12 @@ from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=("scale", "low", "high"), meta_fields=("reverse",))
 @dataclass(frozen=True)
 class SyncWindow:
     """Guidance of the teacher: `scale` inside [low, high], both ends included, and 1 outside; or the reverse.
 
-    (0, 1) gives guidance everywhere, scale 1 none.
+    (0, 1) gives guidance everywhere, scale 1 none. Its numbers are no part of a program: all windows share one.
     """
 
     scale: float = 4.5

@@ -34,7 +34,6 @@ class Recipe:
     window: WindowConfig = WindowConfig()
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
     shift: float = 5.0
-    guidance: SyncWindow = SyncWindow()
     reward: RewardConfig | None = RewardConfig()
 
 
@@ -86,6 +85,7 @@ def teach_student(
     key: Array,
     recipe: Recipe,
     exit_step: int,
+    guidance: SyncWindow = SyncWindow(),  # noqa: B008 - frozen
     judge: Judge | None = None,
     cepstra: Float[Array, "b m k"] | None = None,
     mean: RunningMean | None = None,
@@ -99,7 +99,7 @@ def teach_student(
     """
     made, t, eps = make_and_noise(base, student, condition, key, recipe, exit_step)
     x_t = flow.add_noise(made.x0, eps, t)
-    asked = distribution_matching.opinions(base, critic, teacher, x_t, t, condition, negative_text, recipe.guidance)
+    asked = distribution_matching.opinions(base, critic, teacher, x_t, t, condition, negative_text, guidance)
     matched = distribution_matching.match(made.x0, asked.critic, asked.guided)
     keep = student_gradient.finite_samples(made, condition) & per_sample.finite(matched.gradient)
     metrics: Metrics = {}

@@ -5,6 +5,7 @@ so what differs between two results is what their diffusion networks made.
 """
 
 import time
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import jax
@@ -88,6 +89,40 @@ class Seen(NamedTuple):
     """Of the source."""
 
 
+@partial(jax.jit, static_argnames="preset")
+def look(
+    networks: Networks, preset: Preset, masks: Masks, frames: UInt8[Array, "1 t s s 3"], audio: Float[Array, "1 n"]
+) -> Seen:
+    """A source of 4 t - 3 frames and its sound, as the bidirectional network is told of them."""
+    memory = networks.codec.encoder_memory(2, preset.face_size)
+    led = lead_in(frames.astype(jnp.float32)).astype(jnp.uint8)
+    seen, masked, _ = stream.look(networks.codec, led, masks.pixel, memory, jnp.asarray(True))
+    text = networks.dit.text_keys(networks.text)
+    negative = networks.dit.text_keys(jnp.zeros_like(networks.text))
+    heard = group_audio(encode_clip(networks.ear, audio))
+    return Seen(condition_channels(seen[:, :1], masks.latent, masked, seen), Prompt(text, negative, heard), seen)
+
+
+@partial(jax.jit, static_argnames=("guidance", "schedule"))
+def denoise(
+    networks: Networks, seen: Seen, key: Array, guidance: Guidance, schedule: tuple[float, ...]
+) -> Float[Array, "1 t h w c"]:
+    """The clip that the bidirectional network makes of noise."""
+    noise = jax.random.normal(key, seen.latents.shape)
+    return bidirectional.sample(networks.dit, noise, seen.condition, seen.prompt, guidance, np.asarray(schedule))[0]
+
+
+@partial(jax.jit, static_argnames="preset")
+def draw(
+    networks: Networks, preset: Preset, seen: Seen, frames: UInt8[Array, "1 t s s 3"], made: Float[Array, "1 t h w c"]
+) -> Float[Array, "1 t s s 3"]:
+    """Pictures of latents, with the source's lost detail where the preset gives it back."""
+    memory = networks.codec.decoder_memory(2, preset.latent_size)
+    both, _ = networks.codec.decode(jnp.concatenate([made, seen.latents]), memory, jnp.asarray(True))
+    drawn, redrawn = jnp.split(both[:, LEAD:], 2)
+    return detail.restore(drawn, redrawn, frames.astype(jnp.float32) / 255) if preset.keep_detail else drawn
+
+
 class Teacher:
     """The bidirectional network, which denoises a whole clip at once; `networks.dit` is the teacher."""
 
@@ -95,38 +130,19 @@ class Teacher:
         self, preset: Preset, networks: Networks, guidance: Guidance = Guidance(), steps: int = 50, seed: int = 0  # noqa: B008
     ):  # fmt: skip
         self.preset, self.networks, self.key = preset, networks, jax.random.key(seed)
-        self.guidance, self.schedule, self.masks = guidance, bidirectional.levels(steps), masks_of(preset)
-        self.look, self.make, self.draw = jax.jit(self._look), jax.jit(self._make), jax.jit(self._draw)
+        self.guidance, self.schedule, self.masks = guidance, tuple(bidirectional.levels(steps)), masks_of(preset)
 
-    def _look(self, networks: Networks, frames: UInt8[Array, "1 t s s 3"], audio: Float[Array, "1 n"]) -> Seen:
-        memory = networks.codec.encoder_memory(2, self.preset.face_size)
-        led = lead_in(frames.astype(jnp.float32)).astype(jnp.uint8)
-        seen, masked, _ = stream.look(networks.codec, led, self.masks.pixel, memory, jnp.asarray(True))
-        text = networks.dit.text_keys(networks.text)
-        negative = networks.dit.text_keys(jnp.zeros_like(networks.text))
-        heard = group_audio(encode_clip(networks.ear, audio))
-        return Seen(
-            condition_channels(seen[:, :1], self.masks.latent, masked, seen), Prompt(text, negative, heard), seen
-        )
+    def look(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Seen:
+        """What the network is told; the clip must have 4 t - 3 frames."""
+        return look(self.networks, self.preset, self.masks, source[None], jnp.asarray(audio, jnp.float32)[None])
 
-    def _make(self, networks: Networks, seen: Seen, frames: UInt8[Array, "1 t s s 3"], key: Array):
-        noise = jax.random.normal(key, seen.latents.shape)
-        made, _ = bidirectional.sample(
-            networks.dit, noise, seen.condition, seen.prompt, self.guidance, self.schedule
-        )
-        return self._draw(networks, seen, frames, made)
-
-    def _draw(self, networks: Networks, seen: Seen, frames: UInt8[Array, "1 t s s 3"], made: Float[Array, "1 t h w c"]):
-        memory = networks.codec.decoder_memory(2, self.preset.latent_size)
-        both, _ = networks.codec.decode(jnp.concatenate([made, seen.latents]), memory, jnp.asarray(True))
-        drawn, redrawn = jnp.split(both[:, LEAD:], 2)
-        return detail.restore(drawn, redrawn, frames.astype(jnp.float32) / 255) if self.preset.keep_detail else drawn
+    def draw(self, seen: Seen, source: Clip, made: Float[Array, "1 t h w c"]) -> Clip:
+        """The source with the mouth of these latents."""
+        return pasted(source, np.asarray(draw(self.networks, self.preset, seen, source[None], made))[0])
 
     def __call__(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Clip:
-        """As for every rival; the clip must have 4 t - 3 frames."""
-        frames = jnp.asarray(source[None])
-        seen = self.look(self.networks, frames, jnp.asarray(audio, jnp.float32)[None])
-        return pasted(source, np.asarray(self.make(self.networks, seen, frames, self.key))[0])
+        seen = self.look(source, audio)
+        return self.draw(seen, source, denoise(self.networks, seen, self.key, self.guidance, self.schedule))
 
     def first_frames(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> None:
         """All of them come at once."""

@@ -27,7 +27,7 @@ from lipforcing_jax import flow
 from lipforcing_jax.evaluation import image_metrics, opening, sync
 from lipforcing_jax.evaluation.eval_talkers import Talker, correlation, psnr
 from lipforcing_jax.evaluation.interval import interval
-from lipforcing_jax.evaluation.rivals import Seen, Teacher, pasted
+from lipforcing_jax.evaluation.rivals import Seen, Teacher
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.sampling import bidirectional
@@ -109,12 +109,11 @@ def measure(teacher: Teacher, examiner: Examiner, talker: Talker, study: Study, 
       "trajectories": by scale, a list of numbers for each judged step; "factorial": numbers with `landing`, `first`
       and `second`; "truth" and "source": numbers of the rendered truth and of the unchanged source.
     """
-    seen = teacher.look(teacher.networks, talker.source[None], jnp.asarray(talker.audio)[None])
+    seen = teacher.look(talker.source, talker.audio)
     noise = jax.random.normal(jax.random.key(seed), seen.latents.shape)
 
     def judged(latents) -> Numbers:
-        drawn = teacher.draw(teacher.networks, seen, talker.source[None], latents)
-        return examiner(talker, pasted(talker.source, np.asarray(drawn)[0]))
+        return examiner(talker, teacher.draw(seen, talker.source, latents))
 
     walks = {scale: walk(teacher.networks.dit, noise, seen, scale, tuple(study.ladder)) for scale in SCALES}
     return {

@@ -14,7 +14,6 @@ from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.distill import base as shared
 from lipforcing_jax.distill import distillation, train_state
 from lipforcing_jax.distill.condition import Condition
-from lipforcing_jax.distill.distribution_matching import SyncWindow
 from lipforcing_jax.distill.reward import no_rewards_yet
 from lipforcing_jax.distill.self_forcing import Judge, teach_critic, teach_student
 from lipforcing_jax.errors import UserError
@@ -151,7 +150,7 @@ def second_stage(config, preset: Preset, place: Placing, base, trained) -> Job:
     condition = Condition(text, batch.audio, batch.ref_latent, batch.masked_video, batch.ref_sequence, mask)
     negative = place.whole(numbers(1, preset.dit.text_len, preset.dit.text_dim))
     exit_step, seed = len(recipe.t_list) - 2, place.whole(key())
-    critics = replace(recipe, guidance=SyncWindow(), reward=None)
+    critics = replace(recipe, reward=None)
     sums = [jax.tree.map(replica, trained) for _ in range(2)]
     rewards = place.whole(jax.eval_shape(no_rewards_yet))
     programs = [

@@ -87,19 +87,21 @@ def deliver(workdir: Path, preset: Preset) -> Path:
 
 
 class Troupe(NamedTuple):
-    """Loads the networks of one work folder for a comparison."""
+    """The students and teachers of one work folder, around one autoencoder and ear: those of `shared`."""
 
     preset: Preset
     workdir: Path
+    shared: Networks
+
+    @classmethod
+    def of(cls, preset: Preset, workdir: Path) -> "Troupe":
+        """The troupe whose finished student `deliver` has put together."""
+        return cls(preset, workdir, networks.load(preset, workdir / PRESET).networks)
 
     def networks(self, name: str) -> Networks:
-        """Autoencoder and ear, and the diffusion network called `name`."""
-        make = networks.makers(self.preset)
-        load = lambda file, part: store.load_module(self.workdir / file, make[part])  # noqa: E731
-        files = networks.FILES
-        return networks.assemble(
-            self.preset, load(f"{name}.safetensors", "dit"), load(files["vae"], "vae"), load(files["ear"], "ear")
-        )
+        """With the diffusion network called `name`."""
+        make = networks.makers(self.preset)["dit"]
+        return self.shared._replace(dit=store.load_module(self.workdir / f"{name}.safetensors", make))
 
     def student(self, name: str) -> Student:
         preset = replace(self.preset, t_list=t_list_of(name))
@@ -132,16 +134,17 @@ def compare(preset: Preset, size: Size, workdir: Path) -> None:
     examiner, cast, folder = examiner_of(preset, size, workdir), cast_of(preset, size, workdir), workdir / "results"
     judged(folder / "truth.json", examiner, cast, lambda talker: talker.truth)
     judged(folder / "source.json", examiner, cast, lambda talker: talker.source)
-    for name, make in Troupe(preset, workdir).rivals(size).items():
+    rivals = Troupe.of(preset, workdir).rivals(size)
+    for name, make in rivals.items():
         rival = make()
         judged(folder / f"{name}.json", examiner, cast, lambda talker, rival=rival: rival(talker.source, talker.audio))
-    report.draw_talkers(cast, {name: Troupe(preset, workdir).rivals(size)[name]() for name in report.SHOWN}, folder)
+    report.draw_talkers(cast, {name: rivals[name]() for name in report.SHOWN}, folder)
 
 
 def measure_speed(preset: Preset, size: Size, workdir: Path) -> None:
     """Student and guided teacher on one clip of this machine, one after the other, in `results/speed.json`."""
     talker = next(iter(cast_of(preset, size, workdir)))
-    rivals = Troupe(preset, workdir).rivals(size)
+    rivals = Troupe.of(preset, workdir).rivals(size)
     found = {n: time_rival(rivals[n](), talker.source, talker.audio)._asdict() for n in (STUDENT, "teacher_guided")}
     (workdir / "results" / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
 
@@ -150,7 +153,7 @@ def analyse(preset: Preset, size: Size, workdir: Path) -> None:
     """The teacher's trajectories and its two-step schedules over the landing, in `results/trajectories.json`."""
     folder, study = workdir / "results", size.study
     cast = replace(cast_of(preset, size, workdir), count=size.trajectories)
-    teacher = Troupe(preset, workdir).teacher(GUIDED, size.teacher_steps)
+    teacher = Troupe.of(preset, workdir).teacher(GUIDED, size.teacher_steps)
     rows = trajectory.run(teacher, examiner_of(preset, size, workdir), cast.numbered(), workdir / "trajectories", study)
     summary = trajectory.summarise(rows, study)
     (folder / "trajectories.json").write_text(json.dumps(summary, indent=1) + "\n")

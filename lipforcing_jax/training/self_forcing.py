@@ -58,9 +58,13 @@ def recipe_of(config) -> Recipe:
         window=WindowConfig(config.chunk, config.window, config.sink, config.dynamic_rope),
         t_list=tuple(config.t_list),
         shift=config.shift,
-        guidance=SyncWindow(config.guidance, config.window_low, config.window_high, config.window_reverse),
         reward=reward if config.reward != "none" else None,
     )
+
+
+def guidance_of(config) -> SyncWindow:
+    """Where the teacher is guided."""
+    return SyncWindow(config.guidance, config.window_low, config.window_high, config.window_reverse)
 
 
 def optimisers_of(config) -> Optimisers:
@@ -72,14 +76,20 @@ def optimisers_of(config) -> Optimisers:
     )
 
 
-def make_advance(fixed: Fixed, recipe: Recipe, optimise: Optimisers, rules: Rules) -> Callable:
+def make_advance(
+    fixed: Fixed,
+    recipe: Recipe,
+    optimise: Optimisers,
+    rules: Rules,
+    guidance: SyncWindow = SyncWindow(),  # noqa: B008 - frozen
+) -> Callable:
     """`(state, draws, key) -> (state, metrics)`: one update, by as many batches as `draws` holds.
 
     Both parts see every batch. The student is judged by the critic as it was before this update, and each part draws
     noise, levels and exit steps of its own.
     """
-    # The critic knows neither guidance nor reward: runs that differ only in these share its program.
-    critics = replace(recipe, guidance=SyncWindow(), reward=None)
+    # The critic knows no reward: runs that differ only in it share its program.
+    critics = replace(recipe, reward=None)
 
     def advance(state: Distillation, draws: list, key: Array):
         students_turn = (int(state.step) + 1) % rules.student_every == 0
@@ -97,7 +107,7 @@ def make_advance(fixed: Fixed, recipe: Recipe, optimise: Optimisers, rules: Rule
             if students_turn:
                 gradients, found, rewards = teach_student(
                     fixed.base, state.student, state.critic, fixed.teacher, condition, fixed.negative_text, for_student,
-                    recipe, students_exit, fixed.judge, batch.cepstra, rewards,
+                    recipe, students_exit, guidance, fixed.judge, batch.cepstra, rewards,
                 )  # fmt: skip
                 student_sum = gradients if student_sum is None else distillation.add(student_sum, gradients)
                 metrics[-1] |= found
@@ -172,7 +182,7 @@ def train(config, workdir: Path) -> Path:
 
     state = fit(
         state,
-        make_advance(fixed, recipe, optimise, Rules(config.student_every, config.critic_scale)),
+        make_advance(fixed, recipe, optimise, Rules(config.student_every, config.critic_scale), guidance_of(config)),
         actors.open_data(config, workdir),
         steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
         log_every=config.log_every, save_every=config.save_every, keep=config.keep, best=config.best or None,

@@ -87,7 +87,7 @@ def train(config, workdir: Path) -> Path:
     vae = actors.load_decoder(config, preset, workdir)
     channel_weights = jnp.ones(preset.dit.latent_channels)
     if config.visible_channels:
-        seen = actors.first_batch(config, workdir, "train", 40, config.chunk)
+        seen = actors.first_batch(config, workdir, "train", config.batch, config.chunk)
         channel_weights = channel_visibility(vae, jnp.asarray(seen.target))
     fixed = tables(config, preset, found.base, prompts, channel_weights)
     optimiser = optimiser_of(config)

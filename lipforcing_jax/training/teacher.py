@@ -86,7 +86,7 @@ def train(config, workdir: Path) -> Path:
     preset = networks.find(config.preset)
     base, params, _ = actors.load(config, preset, workdir)
     vae = actors.load_decoder(config, preset, workdir)
-    shown = actors.first_batch(config, workdir, "train", 40, config.chunk)
+    shown = actors.first_batch(config, workdir, "train", config.batch, config.chunk)
     fixed = Fixed(
         base, jnp.asarray(latent_mask(preset.latent_size), jnp.float32),
         jnp.asarray(reader.prompts(actors.dataset_folder(config, workdir))), actors.negative_text(config, preset),

@@ -17,23 +17,22 @@ from lipforcing_jax.distill.rollout import draw_noise, rollout
 from lipforcing_jax.distill.self_forcing import Judge, Recipe
 from lipforcing_jax.media.comparison import contact_sheet, write_picture
 from lipforcing_jax.media.video_writer import VideoWriter
+from lipforcing_jax.models.presets import WindowConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.options import FPS, SAMPLE_RATE
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training.conditions import condition_of
 
 
-@partial(jax.jit, static_argnames="recipe")
+@partial(jax.jit, static_argnames=("window", "t_list"))
 def generate(
-    base: Base, student: nnx.State, condition: Condition, key: Array, recipe: Recipe
+    base: Base, student: nnx.State, condition: Condition, key: Array, window: WindowConfig, t_list: tuple[float, ...]
 ) -> Float[Array, "b t h w c"]:
     """Clips of the student's own, all denoising steps taken."""
-    noise = draw_noise(key, condition.masked_video, recipe.window.chunk, len(recipe.t_list) - 1)
-    made = rollout(
-        base.join(student), condition, noise, window=recipe.window, t_list=recipe.t_list,
-        exit_step=len(recipe.t_list) - 2,
-    )  # fmt: skip
-    return made.x0
+    steps = len(t_list) - 1
+    noise = draw_noise(key, condition.masked_video, window.chunk, steps)
+    model = base.join(student)
+    return rollout(model, condition, noise, window=window, t_list=t_list, exit_step=steps - 1).x0
 
 
 @jax.jit
@@ -44,6 +43,12 @@ def mouth_error(x0: Float[Array, "b t h w c"], target: Float[Array, "b t h w c"]
 
 
 sync_scores = jax.jit(reward.sync_scores)
+
+
+@jax.jit
+def decode(vae: TinyVAE, latents: Float[Array, "1 t h w c"]) -> Float[Array, "1 v s s 3"]:
+    """The pictures of one clip, its lead-in too."""
+    return vae.decode(latents)[0]
 
 
 class Validation:
@@ -58,9 +63,13 @@ class Validation:
         self.batch, self.recipe, self.vae, self.judge, self.folder = batch, recipe, vae, judge, folder
         self.condition, self.key = condition_of(batch, mask, prompts), jax.random.key(0)
 
+    def made(self, base: Base, student: nnx.State) -> Float[Array, "b t h w c"]:
+        """The clips in latents, of the same noise at every look."""
+        return generate(base, student, self.condition, self.key, self.recipe.window, self.recipe.t_list)
+
     def measure(self, base: Base, student: nnx.State) -> dict[str, float]:
         """Error of the mouth against the target, and Sync-C and Sync-D with the sound."""
-        x0 = generate(base, student, self.condition, self.key, self.recipe)
+        x0 = self.made(base, student)
         numbers = {"val_mouth_error": float(mouth_error(x0, self.batch.target, self.condition.mask))}
         if self.judge is not None:
             scores = sync_scores(self.judge.vae, self.judge.net, x0, self.batch.cepstra)
@@ -71,10 +80,10 @@ class Validation:
         """Writes source, target and result of `count` clips side by side as a video with the first one's sound, and as
         a sheet of moments."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        x0 = generate(base, student, self.condition, self.key, self.recipe)
-        decode = jax.jit(self.vae.decode)
+        x0 = self.made(base, student)
+        shown = (self.batch.ref_sequence, self.batch.target, x0)
         clips = [
-            [pictures(decode(latents[i : i + 1])[0]) for latents in (self.batch.ref_sequence, self.batch.target, x0)]
+            [pictures(decode(self.vae, latents[i : i + 1])) for latents in shown]
             for i in range(min(count, x0.shape[0]))
         ]
         frames = np.concatenate([np.concatenate(row, axis=2) for row in clips], axis=1)
@@ -83,9 +92,9 @@ class Validation:
         with VideoWriter(path, frames.shape[2], frames.shape[1], FPS, sound, SAMPLE_RATE) as video:
             for frame in frames:
                 video.write(frame)
-        shown = np.linspace(0, len(frames) - 1, moments).round().astype(int)
-        rows = [[clip[i] for i in shown] for row in clips for clip in row]
-        sheet = contact_sheet(rows, ["source", "target", "result"] * len(clips), [f"{i / FPS:.2f} s" for i in shown])
+        chosen = np.linspace(0, len(frames) - 1, moments).round().astype(int)
+        rows = [[clip[i] for i in chosen] for row in clips for clip in row]
+        sheet = contact_sheet(rows, ["source", "target", "result"] * len(clips), [f"{i / FPS:.2f} s" for i in chosen])
         write_picture(self.folder / f"{step:06d}.png", sheet)
 
 

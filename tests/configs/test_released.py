@@ -16,6 +16,7 @@ from flax import nnx
 from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.distill import base as shared
 from lipforcing_jax.distill import distillation, train_state
+from lipforcing_jax.distill.distribution_matching import SyncWindow
 from lipforcing_jax.distill.self_forcing import Judge
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.dit import DiT
@@ -81,6 +82,7 @@ def test_a_stage_reads_the_same_fields_at_every_size(small, large):
 def test_the_recipe_of_stage_2_is_the_default():
     """The defaults of the code are the release, too."""
     assert self_forcing.recipe_of(read("stage2_sf_14b")) == self_forcing.Recipe()
+    assert self_forcing.guidance_of(read("stage2_sf_14b")) == SyncWindow()
     assert self_forcing.Rules() == self_forcing.Rules(5, False)
 
 
