@@ -17,6 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
             "stage": "talkers",
             "preset": "nano",
             "seed": 0,
+            "first": 0,  # seed of the first face
             "pairs": 1400,
             "heldout": 20,
             "looks": 1,

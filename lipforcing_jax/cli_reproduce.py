@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+BUNDLED = "bundled"
+
 
 def add_reproduce(commands) -> None:
     """Declares `lipforcing reproduce`."""
@@ -10,7 +12,11 @@ def add_reproduce(commands) -> None:
                         help="data, checkpoints, weights and results; a broken run goes on from there")  # fmt: skip
     parser.add_argument("--report", type=Path, metavar="DIR",
                         help="where reproduction.md and its figures go (default: report in the workdir)")  # fmt: skip
-    parser.add_argument("--miniature", action="store_true", help="everything in a few minutes, teaching nothing")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--miniature", action="store_true", help="everything in a few minutes, teaching nothing")
+    how.add_argument("--onward", nargs="?", const=BUNDLED, metavar="DIR",
+                     help="take ear, autoencoder and SyncNet from a folder of weights and let the teacher begin as its "
+                     "student (default: bundled, those of the package)")  # fmt: skip
     parser.set_defaults(run=_reproduce)
 
 
@@ -18,8 +24,10 @@ def _reproduce(options) -> None:
     import jax
 
     from lipforcing_jax.cli import keep_compiled_programs, made_folder
-    from lipforcing_jax.reproduction.run import reproduce
-    from lipforcing_jax.reproduction.stages import FULL, SMALL
+    from lipforcing_jax.models import presets
+    from lipforcing_jax.reproduction.run import PRESET, reproduce
+    from lipforcing_jax.reproduction.stages import FULL, GOING_ON, SMALL
+    from lipforcing_jax.weights.networks import bundled_folder
 
     keep_compiled_programs()
     if options.miniature:
@@ -27,5 +35,9 @@ def _reproduce(options) -> None:
         jax.config.update("jax_disable_most_optimizations", True)
     workdir = made_folder(options.workdir)
     out = made_folder(options.report or workdir / "report")
-    weights = reproduce(workdir, SMALL if options.miniature else FULL, out)
+    size, finished = SMALL if options.miniature else FULL, None
+    if options.onward is not None:
+        size = GOING_ON
+        finished = bundled_folder(presets.by_name(PRESET)) if options.onward == BUNDLED else Path(options.onward)
+    weights = reproduce(workdir, size, out, weights=finished)
     print(f"weights: {weights}")

@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import chex
 import cv2
 import numpy as np
 from tqdm import tqdm
@@ -19,29 +20,32 @@ from lipforcing_jax.whole_file import written_whole
 SHARD = 10
 
 
-def _write_shard(path: Path, pairs: range, mouths: np.ndarray, size: int, split: str) -> None:
+def _write_shard(path: Path, seeds: range, mouths: np.ndarray, size: int, split: str) -> None:
     """`SHARD` pairs as uint8 [pairs, 2, t, size, size, 3]."""
     cv2.setNumThreads(1)
-    drawn = np.stack([render_clips(i, i, mouths[k], size, i, split) for k, i in enumerate(pairs)])
+    drawn = np.stack([render_clips(i, i, spoken, size, i, split) for i, spoken in zip(seeds, mouths, strict=True)])
     with written_whole(path) as growing, growing.open("wb") as file:
         np.save(file, drawn)
 
 
-def build(folder: Path, mouths: np.ndarray, size: int, split: str, workers: int = 1) -> list[Path]:
+def build(folder: Path, mouths: np.ndarray, size: int, split: str, workers: int = 1, first: int = 0) -> list[Path]:
     """Renders what is missing of the pairs and returns the shards in order.
 
     Args:
-      mouths: [pairs, 2, t, 6], what the two clips of every pair say. Pair i has identity, motion and camera seed i.
+      mouths: [pairs, 2, t, 6], what the two clips of every pair say.
+      first: identity, motion and camera seed of the first pair, a multiple of `SHARD`; the others follow it.
     """
+    chex.assert_is_divisible(first, SHARD)
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-len(mouths) // SHARD)
-    shards = [folder / f"{split}_{mouths.shape[2]}_{i:04d}.npy" for i in range(count)]
+    shards = [folder / f"{split}_{mouths.shape[2]}_{first // SHARD + i:04d}.npy" for i in range(count)]
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # JAX has threads: no fork
         jobs = []
         for i, path in enumerate(shards):
-            pairs = range(i * SHARD, min((i + 1) * SHARD, len(mouths)))
+            spoken = mouths[i * SHARD : (i + 1) * SHARD]
+            seeds = range(first + i * SHARD, first + i * SHARD + len(spoken))
             if not path.exists():
-                jobs.append(pool.submit(_write_shard, path, pairs, mouths[pairs.start : pairs.stop], size, split))
+                jobs.append(pool.submit(_write_shard, path, seeds, spoken, size, split))
         for job in tqdm(jobs, desc=f"talkers ({split})", disable=not jobs):
             job.result()
     return shards

@@ -39,6 +39,8 @@ class Talkers:
     speech_clips: int = 2800
     speech_frames: int = 129
     seed: int = 0
+    first: int = 0
+    """Seed of the first face, a multiple of ten: other faces for a network that knows those below."""
 
     @property
     def frames(self) -> int:
@@ -59,7 +61,8 @@ def build_talkers(workdir: Path, encoder: Encoder, talkers: Talkers, workers: in
     count, frames = 2 * talkers.pairs, talkers.frames
     mouths = speech["mouth"][:count, :frames].reshape(talkers.pairs, 2, frames, -1)
     sounds = speech["audio"][:count, : frames * SAMPLES_PER_FRAME].reshape(talkers.pairs, 2, -1)
-    pictures = talker_dataset.build(workdir / "talkers", mouths, encoder.preset.face_size, "train", workers)
+    size = encoder.preset.face_size
+    pictures = talker_dataset.build(workdir / "talkers", mouths, size, "train", workers, talkers.first)
     del speech
 
     known = talkers.pairs - talkers.heldout

@@ -5,6 +5,7 @@ so what differs between two results is what their diffusion networks made.
 """
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -17,9 +18,10 @@ from lipforcing_jax.listening import Listener
 from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask, soft_mask
 from lipforcing_jax.models.audio import encode_clip
 from lipforcing_jax.models.conditioning import condition_channels, group_audio
+from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.models.tiny_vae import lead_in
-from lipforcing_jax.sampling import bidirectional, detail, stream
+from lipforcing_jax.sampling import bidirectional, causal, detail, stream
 from lipforcing_jax.sampling.bidirectional import Guidance, Prompt
 from lipforcing_jax.sampling.plan import LEAD, plan
 from lipforcing_jax.sampling.stream import Masks, Networks
@@ -35,6 +37,12 @@ class Rival(Protocol):
 
     def first_frames(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> None:
         """Works until the first frames exist, and no longer."""
+
+    def look(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> "Seen":
+        """What the diffusion network is told of a clip of 4 t - 3 frames."""
+
+    def denoise(self, seen: "Seen") -> Float[Array, "1 t h w c"]:
+        """The latents of the clip: the work of the diffusion network alone."""
 
 
 def masks_of(preset: Preset) -> Masks:
@@ -74,6 +82,12 @@ class Student:
     def first_frames(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> None:
         self._drawn(jax.tree.map(lambda x: x[:1], chunks_of(self.preset, self.listener, source, audio)))
 
+    def look(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> "Seen":
+        return look(self.networks, self.preset, self.masks, source[None], jnp.asarray(audio, jnp.float32)[None])
+
+    def denoise(self, seen: "Seen") -> Float[Array, "1 t h w c"]:
+        return denoise_chunks(self.networks.dit, self.preset, self.masks.latent, self.text, seen, self.key)
+
     def _drawn(self, chunks: stream.Chunk) -> np.ndarray:
         state = stream.start(self.networks, self.preset)
         _, frames = self.run(self.networks, self.preset, self.masks, self.text, state, chunks, self.key)
@@ -87,6 +101,8 @@ class Seen(NamedTuple):
     prompt: Prompt
     latents: Float[Array, "1 t h w c"]
     """Of the source."""
+    masked: Float[Array, "1 t h w c"]
+    """Of the source with the mouth greyed out."""
 
 
 @partial(jax.jit, static_argnames="preset")
@@ -100,7 +116,8 @@ def look(
     text = networks.dit.text_keys(networks.text)
     negative = networks.dit.text_keys(jnp.zeros_like(networks.text))
     heard = group_audio(encode_clip(networks.ear, audio))
-    return Seen(condition_channels(seen[:, :1], masks.latent, masked, seen), Prompt(text, negative, heard), seen)
+    condition = condition_channels(seen[:, :1], masks.latent, masked, seen)
+    return Seen(condition, Prompt(text, negative, heard), seen, masked)
 
 
 @partial(jax.jit, static_argnames=("guidance", "schedule"))
@@ -110,6 +127,28 @@ def denoise(
     """The clip that the bidirectional network makes of noise."""
     noise = jax.random.normal(key, seen.latents.shape)
     return bidirectional.sample(networks.dit, noise, seen.condition, seen.prompt, guidance, np.asarray(schedule))[0]
+
+
+@partial(jax.jit, static_argnames="preset")
+def denoise_chunks(
+    model: DiT, preset: Preset, mask: Float[Array, "h w"], text: KeyValues, seen: Seen, key: Array
+) -> Float[Array, "1 t h w c"]:
+    """The clip that the causal network makes of noise, as `stream.run` makes it; t must be a multiple of the chunk."""
+    chunks = seen.latents.shape[1] // preset.window.chunk
+
+    def split(x):
+        return x.reshape(x.shape[0], chunks, -1, *x.shape[2:]).swapaxes(0, 1)
+
+    def advance(state, chunk):
+        noise = causal.chunk_noise(key, state.chunk, chunk.masked_video.shape, len(preset.t_list) - 1)
+        state, predictions = causal.step(model, text, preset.window, preset.t_list, mask, state, chunk, noise)
+        return state, predictions[-1]
+
+    first = jnp.repeat(seen.latents[None, :, :1], chunks, axis=0)
+    told = causal.ChunkCondition(first, split(seen.masked), split(seen.latents), split(seen.prompt.audio))
+    state = causal.start(model, preset.window, seen.latents.shape[0], *mask.shape)
+    made = jax.lax.scan(advance, state, told)[1]
+    return made.swapaxes(0, 1).reshape(seen.latents.shape)
 
 
 @partial(jax.jit, static_argnames="preset")
@@ -133,7 +172,6 @@ class Teacher:
         self.guidance, self.schedule, self.masks = guidance, tuple(bidirectional.levels(steps)), masks_of(preset)
 
     def look(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Seen:
-        """What the network is told; the clip must have 4 t - 3 frames."""
         return look(self.networks, self.preset, self.masks, source[None], jnp.asarray(audio, jnp.float32)[None])
 
     def draw(self, seen: Seen, source: Clip, made: Float[Array, "1 t h w c"]) -> Clip:
@@ -142,7 +180,10 @@ class Teacher:
 
     def __call__(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Clip:
         seen = self.look(source, audio)
-        return self.draw(seen, source, denoise(self.networks, seen, self.key, self.guidance, self.schedule))
+        return self.draw(seen, source, self.denoise(seen))
+
+    def denoise(self, seen: Seen) -> Float[Array, "1 t h w c"]:
+        return denoise(self.networks, seen, self.key, self.guidance, self.schedule)
 
     def first_frames(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> None:
         """All of them come at once."""
@@ -150,23 +191,32 @@ class Teacher:
 
 
 class Speed(NamedTuple):
-    """Video frames a second for a whole clip, and seconds until its first frames are there; medians of some runs."""
+    """Video frames a second for a whole clip, seconds until its first frames are there, and video frames a second of
+    the diffusion network alone; medians of some runs."""
 
     fps: float
     first_frames: float
+    network_fps: float
 
 
 def time_rival(rival: Rival, source: Clip, audio: Float32[np.ndarray, " n"], runs: int = 3) -> Speed:
-    """Speed of a rival on one clip, compiled beforehand."""
-    rival(source, audio)
-    rival.first_frames(source, audio)
+    """Speed of a rival on one clip of 4 t - 3 frames, compiled beforehand."""
+    seen = rival.look(source, audio)
+    works = (
+        lambda: rival(source, audio),
+        lambda: rival.first_frames(source, audio),
+        lambda: jax.block_until_ready(rival.denoise(seen)),
+    )
+    whole, first, network = (median_seconds(work, runs) for work in works)
+    return Speed(len(source) / whole, first, len(source) / network)
 
-    def seconds(work) -> float:
-        taken = []
-        for _ in range(runs):
-            begin = time.perf_counter()
-            work(source, audio)
-            taken.append(time.perf_counter() - begin)
-        return float(np.median(taken))
 
-    return Speed(len(source) / seconds(rival), seconds(rival.first_frames))
+def median_seconds(work: Callable[[], object], runs: int) -> float:
+    """Median time of some runs after one that is not counted."""
+    work()
+    taken = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - begin)
+    return float(np.median(taken))

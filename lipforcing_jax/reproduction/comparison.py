@@ -13,6 +13,7 @@ from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.evaluation import opening
 from lipforcing_jax.evaluation.eval_talkers import Talker, correlation, make_talker
 from lipforcing_jax.evaluation.trajectory import Examiner
+from lipforcing_jax.weights import store
 from lipforcing_jax.whole_file import written_whole
 
 Row = dict[str, float]
@@ -60,14 +61,21 @@ def row_of(examiner: Examiner, talker: Talker, made: np.ndarray) -> Row:
     return examiner(talker, made) | {"copied": correlation(opened, shown)}
 
 
-def judged(path: Path, examiner: Examiner, cast: Cast, make: Callable[[Talker], np.ndarray]) -> list[Row]:
-    """One row per talker; kept in `path`, and taken from there where they are complete."""
+def judged(
+    path: Path, weights: list[Path], examiner: Examiner, cast: Cast, make: Callable[[Talker], np.ndarray]
+) -> list[Row]:
+    """One row per talker; kept in `path`, and taken from there while the talkers and `weights` are the same.
+
+    Args:
+      weights: files on which the rows depend: the rival's own and the examiner's.
+    """
+    facts = {"weights": store.sha256(weights), "first": cast.first, "count": cast.count, "frames": cast.frames}
     if path.exists():
-        rows = json.loads(path.read_text())
-        if len(rows) == len(cast):
-            return rows
+        kept = json.loads(path.read_text())
+        if kept["facts"] == facts:
+            return kept["rows"]
     rows = [row_of(examiner, talker, make(talker)) for talker in tqdm(cast, total=len(cast), desc=path.stem)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as growing:
-        growing.write_text(json.dumps(rows, indent=1) + "\n")
+        growing.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
     return rows

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lipforcing_jax.data.speech import available_engines
+from lipforcing_jax.errors import UserError
 from lipforcing_jax.evaluation import eval_talkers, trade_off, trajectory
 from lipforcing_jax.evaluation.rivals import Rival, Speed, Student, Teacher, time_rival
 from lipforcing_jax.evaluation.trajectory import Examiner
@@ -19,7 +20,7 @@ from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.reproduction import report
 from lipforcing_jax.reproduction.comparison import Cast, Row, judged
 from lipforcing_jax.reproduction.report import Findings
-from lipforcing_jax.reproduction.stages import STUDENT, STUDENTS, TRAININGS, Size, Stage, t_list_of
+from lipforcing_jax.reproduction.stages import BASE, GIVEN, STUDENT, STUDENTS, TRAININGS, Size, Stage, t_list_of
 from lipforcing_jax.sampling.bidirectional import Guidance
 from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.training import run as training
@@ -50,15 +51,26 @@ class Notes:
         self.say(f"{name}: finished in {self.seconds[name] / 60:.1f} min")
 
 
-def reproduce(workdir: Path, size: Size, out: Path, say: Callable[[str], None] = print) -> Path:
+def reproduce(
+    workdir: Path, size: Size, out: Path, say: Callable[[str], None] = print, weights: Path | None = None
+) -> Path:
     """Trains everything, compares the students with the teacher, and writes the report into `out`.
+
+    Args:
+      weights: the folder of finished weights that a size which is `onward` begins with.
 
     Returns:
       the folder with the weights of the finished student, for `--weights`.
+
+    Raises:
+      UserError: a stage was refused; `weights` lacks a file.
     """
     notes = Notes(workdir, say)
+    if size.onward:
+        notes.once("weights", partial(take_over, weights, workdir))
     for stage in TRAININGS:
-        notes.once(stage.name, partial(train, stage, size, workdir))
+        if not (size.onward and stage.name in GIVEN):
+            notes.once(stage.name, partial(train, stage, size, workdir))
     preset = presets.by_name(PRESET)
     weights = deliver(workdir, preset)
     notes.once("comparison", partial(compare, preset, size, workdir))
@@ -74,6 +86,19 @@ def train(stage: Stage, size: Size, workdir: Path) -> None:
     config = training.load_config(training.shipped(stage.config), [])
     config.update(size.changes.get(stage.config, {}) | stage.changes)
     training.run(config, workdir)
+
+
+def take_over(weights: Path, workdir: Path) -> None:
+    """Copies finished weights into the work folder, the student as the network that the teacher begins as.
+
+    Raises:
+      UserError: one of them is missing.
+    """
+    names = {name: name for name in (*networks.FILES.values(), networks.SYNC_NET)}
+    for name, copy in (names | {networks.FILES["dit"]: BASE}).items():
+        if not (weights / name).is_file():
+            raise UserError(f"{weights} has no {name}; give a folder with the weights of nano, or none for its own.")
+        shutil.copyfile(weights / name, workdir / copy)
 
 
 def deliver(workdir: Path, preset: Preset) -> Path:
@@ -132,12 +157,14 @@ def examiner_of(preset: Preset, size: Size, workdir: Path) -> Examiner:
 def compare(preset: Preset, size: Size, workdir: Path) -> None:
     """One file of rows per rival, and of the truth and the unchanged source, in `workdir/results`."""
     examiner, cast, folder = examiner_of(preset, size, workdir), cast_of(preset, size, workdir), workdir / "results"
-    judged(folder / "truth.json", examiner, cast, lambda talker: talker.truth)
-    judged(folder / "source.json", examiner, cast, lambda talker: talker.source)
+    eye = workdir / networks.SYNC_NET
+    judged(folder / "truth.json", [eye], examiner, cast, lambda talker: talker.truth)
+    judged(folder / "source.json", [eye], examiner, cast, lambda talker: talker.source)
     rivals = Troupe.of(preset, workdir).rivals(size)
     for name, make in rivals.items():
-        rival = make()
-        judged(folder / f"{name}.json", examiner, cast, lambda talker, rival=rival: rival(talker.source, talker.audio))
+        rival, network = make(), "teacher" if name.startswith("teacher") else name
+        speak = lambda talker, rival=rival: rival(talker.source, talker.audio)  # noqa: E731
+        judged(folder / f"{name}.json", [eye, workdir / f"{network}.safetensors"], examiner, cast, speak)
     report.draw_talkers(cast, {name: rivals[name]() for name in report.SHOWN}, folder)
 
 
@@ -154,7 +181,9 @@ def analyse(preset: Preset, size: Size, workdir: Path) -> None:
     folder, study = workdir / "results", size.study
     cast = replace(cast_of(preset, size, workdir), count=size.trajectories)
     teacher = Troupe.of(preset, workdir).teacher(GUIDED, size.teacher_steps)
-    rows = trajectory.run(teacher, examiner_of(preset, size, workdir), cast.numbered(), workdir / "trajectories", study)
+    of_these = store.sha256([workdir / "teacher.safetensors", workdir / networks.SYNC_NET])[:16]
+    clips = workdir / "trajectories" / of_these
+    rows = trajectory.run(teacher, examiner_of(preset, size, workdir), cast.numbered(), clips, study)
     summary = trajectory.summarise(rows, study)
     (folder / "trajectories.json").write_text(json.dumps(summary, indent=1) + "\n")
     trade_off.trajectories(summary, folder / report.TRAJECTORIES)
@@ -165,6 +194,6 @@ def gather(size: Size, workdir: Path, seconds: dict[str, float]) -> Findings:
     """Everything that the report tells."""
     read = lambda name: json.loads((workdir / "results" / f"{name}.json").read_text())  # noqa: E731
     names = ("truth", "source", *STUDENTS, "teacher_guided", "teacher_plain")
-    results: dict[str, list[Row]] = {name: read(name) for name in names}
+    results: dict[str, list[Row]] = {name: read(name)["rows"] for name in names}
     speed = {name: Speed(**numbers) for name, numbers in read("speed").items()}
     return Findings(size, results, speed, read("trajectories"), seconds, workdir / "results")

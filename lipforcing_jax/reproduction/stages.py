@@ -1,6 +1,6 @@
 """The trainings of the reproduction, in order: what each makes and how it differs from its experiment file."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lipforcing_jax.evaluation.trajectory import Study
@@ -65,6 +65,19 @@ MINIATURE: dict[str, dict[str, Any]] = {
 """Changes by which the recipe runs whole in a few minutes and teaches nothing."""
 
 
+GIVEN = ("ear", "autoencoder", "sync_net")
+"""Trainings that a recipe which goes on from finished weights leaves out."""
+BASE = "base.safetensors"
+"""The network that the teacher of such a recipe begins as."""
+ONWARD: dict[str, dict[str, Any]] = {
+    "nano_talkers": {"first": 1400, "pairs": 800, "speech_clips": 1600},
+    "nano_teacher": {"start": BASE, "steps": 1500, "lr": 6e-4},
+    "nano_df": {"steps": 800, "lr": 3e-4},
+    "nano_sf": {"steps": 250},
+}
+"""How the recipe changes where it goes on from the bundled weights: other faces than theirs, and fewer updates."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How much of everything. `talkers` are held-out clips for the comparison, `trajectories` those for the teacher's
@@ -77,11 +90,14 @@ class Size:
     frames: int
     study: Study
     fit_clips: int = 40
+    onward: bool = False
+    """It goes on from finished weights: of the trainings, those of `GIVEN` are left out."""
     first_talker: int = 5000
     """Seeds below were looked at while the recipe was made."""
 
 
 FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81, study=Study())
+GOING_ON = replace(FULL, changes=ONWARD, onward=True)
 SMALL = Size(
     MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
 )  # fmt: skip

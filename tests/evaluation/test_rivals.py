@@ -73,9 +73,21 @@ def test_guidance_changes_what_the_teacher_makes(small, clip):
     assert np.abs(plain.astype(int) - guided).max() > 0
 
 
-def test_times_are_measured_on_whole_clips_and_first_chunks():
+def test_a_student_alone_makes_the_latents_of_its_stream(small):
+    """What is timed as the network's work is the work that the stream does."""
+    preset, nets = small
+    source = np.random.default_rng(1).integers(0, 256, (21, 128, 128, 3), np.uint8)
+    audio = np.zeros(21 * 640, np.float32)
+    student = rivals.Student(preset, nets, SampleListener(preset))
+    seen = student.look(source, audio)
+    made = rivals.draw(nets, preset, seen, source[None], student.denoise(seen))[0]
+    alone = rivals.pasted(source, np.asarray(made))
+    assert np.abs(alone.astype(int) - student(source, audio)).max() <= 1  # rounding
+
+
+def test_times_are_measured_on_whole_clips_first_chunks_and_the_network():
     class Counting:
-        """Takes one unit for a clip and none for its first frames."""
+        """Writes down what it is asked for."""
 
         calls = []
 
@@ -85,7 +97,14 @@ def test_times_are_measured_on_whole_clips_and_first_chunks():
         def first_frames(self, source, audio):
             self.calls.append("first")
 
+        def look(self, source, audio):
+            return "seen"
+
+        def denoise(self, seen):
+            self.calls.append(seen)
+            return np.zeros(1)
+
     rival = Counting()
     speed = rivals.time_rival(rival, np.zeros((25, 2, 2, 3), np.uint8), np.zeros(16000, np.float32), runs=2)
-    assert rival.calls == ["clip", "first", "clip", "clip", "first", "first"]
-    assert speed.fps > 0 and speed.first_frames >= 0
+    assert rival.calls == ["clip"] * 3 + ["first"] * 3 + ["seen"] * 3
+    assert speed.fps > 0 and speed.first_frames >= 0 and speed.network_fps > 0

@@ -8,7 +8,7 @@ from lipforcing_jax.evaluation.rivals import Speed
 from lipforcing_jax.evaluation.trajectory import MEASURES
 from lipforcing_jax.reproduction import report
 from lipforcing_jax.reproduction.report import Findings
-from lipforcing_jax.reproduction.stages import FULL, SMALL, STUDENT, STUDENTS
+from lipforcing_jax.reproduction.stages import FULL, GOING_ON, SMALL, STUDENT, STUDENTS
 
 
 def rows(seed: int, better: float = 0.0):
@@ -27,7 +27,7 @@ def findings(folder, found: bool = True, size=FULL) -> Findings:
     summary = {"clips": 3, "band": band if found else {"found": False}, "factorial": [cell]}
     for name in (report.SHEET, report.TRAJECTORIES, report.FACTORIAL):
         cv2.imwrite(str(folder / name), np.zeros((4, 4, 3), np.uint8))
-    speed = {STUDENT: Speed(200.0, 0.05), "teacher_guided": Speed(4.0, 20.0)}
+    speed = {STUDENT: Speed(200.0, 0.05, 900.0), "teacher_guided": Speed(4.0, 20.0, 5.0)}
     return Findings(size, results, speed, summary, {"teacher": 3600.0}, folder)
 
 
@@ -49,6 +49,7 @@ def test_bars_claims_and_speed_are_told(page):
     text, _ = page
     assert "| throughput over the guided teacher's | 50.00 | 17.6 | met |" in text
     assert "50.0 times as many frames a second and begins 400 times as early" in text
+    assert "alone is 180.0 times as fast" in text
     row = next(line for line in text.splitlines() if "The SyncNet reward raises Sync-C" in line)
     assert row.endswith("| holds |")
     opening = next(line for line in text.splitlines() if "mouth opening, correlation" in line)
@@ -64,3 +65,9 @@ def test_a_band_that_was_not_found_is_not_claimed(tmp_path):
 def test_the_miniature_says_that_it_means_nothing(tmp_path):
     assert "mean nothing" in report.head(findings(tmp_path, size=SMALL))
     assert "mean nothing" not in report.head(findings(tmp_path))
+
+
+def test_a_run_that_goes_on_from_weights_says_so(tmp_path):
+    text = report.head(findings(tmp_path, size=GOING_ON))
+    assert "did not begin from nothing" in text and "800 pairs" in text and "mean nothing" not in text
+    assert "from nothing" in report.head(findings(tmp_path)) and "--onward" not in report.head(findings(tmp_path))
