@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lipforcing_jax.data import talker_dataset
 from lipforcing_jax.data.camera import clean_camera, sample_camera
 from lipforcing_jax.data.identity import sample_identity
 from lipforcing_jax.data.motion import sample_motion, still_motion
@@ -145,3 +146,10 @@ def test_several_tracks_at_once_equal_one_by_one():
     together = render_clips(6, 7, tracks, SIZE, camera_seed=8)
     for track, clip in zip(tracks, together, strict=True):
         np.testing.assert_array_equal(clip, render_clip(6, 7, track, SIZE, camera_seed=8))
+
+
+def test_pairs_from_a_later_seed_have_the_faces_of_those_seeds(tmp_path):
+    mouths = np.zeros((2, 2, 3, 6), np.float32)
+    (shard,) = talker_dataset.build(tmp_path, mouths, 32, "train", first=20)
+    assert shard.name == "train_3_0002.npy"
+    np.testing.assert_array_equal(np.load(shard)[1], render_clips(21, 21, mouths[1], 32, 21, "train"))
