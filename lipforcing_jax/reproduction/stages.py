@@ -70,7 +70,7 @@ GIVEN = ("ear", "autoencoder", "sync_net")
 BASE = "base.safetensors"
 """The network that the teacher of such a recipe begins as."""
 ONWARD: dict[str, dict[str, Any]] = {
-    "nano_talkers": {"first": 1400, "pairs": 800, "speech_clips": 1600},
+    "nano_talkers": {"first": 1400, "pairs": 600, "speech_clips": 1200},
     "nano_teacher": {"start": BASE, "steps": 1500, "lr": 6e-4},
     "nano_df": {"steps": 800, "lr": 3e-4},
     "nano_sf": {"steps": 250},

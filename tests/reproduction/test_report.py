@@ -69,5 +69,5 @@ def test_the_miniature_says_that_it_means_nothing(tmp_path):
 
 def test_a_run_that_goes_on_from_weights_says_so(tmp_path):
     text = report.head(findings(tmp_path, size=GOING_ON))
-    assert "did not begin from nothing" in text and "800 pairs" in text and "mean nothing" not in text
+    assert "did not begin from nothing" in text and "600 pairs" in text and "mean nothing" not in text
     assert "from nothing" in report.head(findings(tmp_path)) and "--onward" not in report.head(findings(tmp_path))
