@@ -44,7 +44,7 @@ def loss(params, batch, key):
 
 def main() -> None:
     if int(processes) > 1:
-        devices.join_processes()
+        devices.join_processes(patience=10)
     mesh = devices.mesh_of(Config(mesh=mesh_text), heads=4)
     optimiser = optax.adam(float(rate))
     state = train_state.create({"ffn_in": {"kernel": jnp.zeros((WIDTH, WIDTH))}}, optimiser, averaged=False)

@@ -6,7 +6,8 @@ A run on one device has no mesh, and nothing here changes it.
 import hashlib
 import json
 import os
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import jax
@@ -22,11 +23,14 @@ FIELDS = 128
 """Of a record, that are compared between processes."""
 
 
-def join_processes() -> None:
+def join_processes(patience: int = 100) -> None:
     """Makes this process one of several that train together; must come before any array.
 
     Slurm, GKE and TPU VMs tell JAX who the others are. Elsewhere the environment does: JAX_COORDINATOR_ADDRESS (host
     and port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Args:
+      patience: seconds without a sign of life after which a process counts as lost.
 
     Raises:
       UserError: the others are not found.
@@ -35,7 +39,7 @@ def join_processes() -> None:
     given = [int(os.environ[name]) for name in names if os.environ.get(name, "").isdecimal()]
     numbers = dict(zip(("num_processes", "process_id"), given, strict=True)) if len(given) == 2 else {}
     try:
-        jax.distributed.initialize(**numbers)
+        jax.distributed.initialize(**numbers, heartbeat_timeout_seconds=patience)
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"The processes of this run did not find each other ({str(error).splitlines()[0]}); start it by Slurm or "
@@ -95,6 +99,26 @@ def together(batch: Any, mesh: Mesh | None) -> Any:
 def whole(tree: Any) -> Any:
     """Arrays that this process can read in full."""
     return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
+
+
+@contextmanager
+def companions():
+    """Ends this process with one sentence where another one of the run is gone.
+
+    At once, and not by an exception: on the way out checkpoints and the runtime would wait at barriers for the lost
+    process until its heartbeat is missed, and then abort without a word of what to do.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        print(
+            f"error: Process {jax.process_index()} of {jax.process_count()} lost another one of its run ({reason}); "
+            "start all of them again, they go on from the newest checkpoint.", file=sys.stderr, flush=True,
+        )  # fmt: skip
+        os._exit(1)
 
 
 def first_process() -> bool:

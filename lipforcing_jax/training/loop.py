@@ -97,6 +97,7 @@ def fit(
         MetricsLog(log_folder) as log,
         stop_request() as asked_here,
         devices.current(mesh),
+        devices.companions(),
     ):
         state = checkpoints.restore(state, batches)
         first = int(state.step)

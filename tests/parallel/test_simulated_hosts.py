@@ -11,13 +11,13 @@ import numpy as np
 TESTS = Path(__file__).parents[1]
 
 
-def run(folder: Path, mesh: str, steps: int, processes: int, rates=("0.1", "0.1")) -> list[tuple[int, str]]:
-    """Status and output of every process."""
+def begin(folder: Path, mesh: str, steps: int, processes: int, rates=("0.1", "0.1")) -> list[subprocess.Popen]:
+    """All processes of a run."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     environment = os.environ | {"PYTHONPATH": str(TESTS)}
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, str(TESTS / "simulated_hosts.py"), port, str(i), str(processes), str(folder), mesh,
              str(steps), rates[i]],
@@ -25,8 +25,16 @@ def run(folder: Path, mesh: str, steps: int, processes: int, rates=("0.1", "0.1"
         )
         for i in range(processes)
     ]  # fmt: skip
+
+
+def end(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    """Status and output of every process."""
     output = [process.communicate(timeout=120)[0] for process in started]
     return [(process.returncode, text) for process, text in zip(started, output, strict=True)]
+
+
+def run(*arguments) -> list[tuple[int, str]]:
+    return end(begin(*arguments))
 
 
 def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
@@ -42,3 +50,17 @@ def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
 def test_processes_with_other_settings_are_refused(tmp_path):
     for status, text in run(tmp_path, "fsdp=4", 3, 2, ("0.1", "0.2")):
         assert status == 2 and "disagree about rate" in text
+
+
+def test_a_killed_process_ends_the_others_and_the_run_goes_on(tmp_path):
+    """The survivor says what happened, and ends."""
+    started = begin(tmp_path, "fsdp=4", 100_000, 2)
+    while not (tmp_path / "checkpoints" / "6").exists():
+        assert all(process.poll() is None for process in started)
+    started[1].kill()
+    (status, text), _ = end(started)
+    assert status == 1 and "Process 0 of 2 lost another one of its run" in text, text
+    newest = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal())
+    for status, text in run(tmp_path, "fsdp=4", newest + 3, 2):
+        assert status == 0, text
+    assert np.abs(np.load(tmp_path / "kernel.npy")).max() > 0.1
