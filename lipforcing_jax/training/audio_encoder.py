@@ -55,7 +55,12 @@ def train(config, workdir: Path) -> Path:
     def loss(params, batch, key):
         return hearing.loss(graphdef, params, batch["audio"], batch["mouth"], batch["phones"], config.phone_weight)
 
+    def export(state) -> Path:
+        encoder = nnx.merge(graphdef, state.average).encoder
+        return store.save_module(workdir / "audio.safetensors", encoder, np.float16, {"stage": "audio"})
+
     def evaluate(state):
+        export(state)
         return {"heldout_opening": opening_correlation(nnx.merge(graphdef, state.average).encoder, heldout)}
 
     state = fit(
@@ -65,8 +70,7 @@ def train(config, workdir: Path) -> Path:
         steps=config.steps, workdir=workdir / "audio", seed=config.seed, evaluate=evaluate,
         save_every=config.save_every, record=config.to_dict(),
     )  # fmt: skip
-    encoder = nnx.merge(graphdef, state.average).encoder
-    return store.save_module(workdir / "audio.safetensors", encoder, np.float16, {"stage": "audio"})
+    return export(state)
 
 
 def features_of(encoder: LogMelEncoder, audio: Float32[np.ndarray, "b n"]) -> Float32[np.ndarray, "b t f"]:

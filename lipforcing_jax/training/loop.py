@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from lipforcing_jax.data.batch import Batch
-from lipforcing_jax.errors import UserError
+from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import devices
 from lipforcing_jax.training.checkpoints import Checkpoints, check_record
@@ -78,10 +78,10 @@ def fit(
       mesh: over which the state lies; batches are put on it. Of several processes the first one writes the files, and
         the others' numbers go to folders of their own; none of them draws pictures.
 
-    Writes metrics.jsonl, tensorboard/, checkpoints/ and record.json in `workdir`. On SIGTERM or SIGINT it saves and
-    returns.
+    Writes metrics.jsonl, tensorboard/, checkpoints/ and record.json in `workdir`.
 
     Raises:
+      Stopped: SIGTERM or SIGINT came before the last update; this one is saved.
       UserError: the record differs, a checkpoint can't be read or written, or too much was skipped.
     """
     workdir.mkdir(parents=True, exist_ok=True)
@@ -131,6 +131,8 @@ def fit(
                     )
                 if asked:
                     break
+    if int(state.step) < steps:
+        raise Stopped(f"{workdir.name} stopped at update {int(state.step)} of {steps}; the same command goes on there.")
     return state
 
 

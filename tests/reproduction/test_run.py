@@ -2,9 +2,10 @@
 
 import pytest
 
-from lipforcing_jax.errors import UserError
+from lipforcing_jax.errors import Stopped, UserError
+from lipforcing_jax.reproduction import run
 from lipforcing_jax.reproduction.run import take_over
-from lipforcing_jax.reproduction.stages import BASE, GIVEN, GOING_ON, TRAININGS
+from lipforcing_jax.reproduction.stages import BASE, GIVEN, GOING_ON, SMALL, TRAININGS
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks
 
@@ -38,3 +39,19 @@ def test_what_a_run_from_weights_changes_exists():
     assert {*GIVEN} <= {stage.name for stage in TRAININGS}
     for name, changes in GOING_ON.changes.items():
         assert {*changes} <= {*training.load_config(training.shipped(name), [])}
+
+
+def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monkeypatch):
+    """SIGTERM in the teacher: the stages after it are not begun, and the same command begins with the teacher."""
+    begun = []
+
+    def train(stage, size, workdir):
+        begun.append(stage.name)
+        if stage.name == "teacher":
+            raise Stopped("teacher stopped at update 3 of 100")
+
+    monkeypatch.setattr(run, "train", train)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            run.reproduce(tmp_path, SMALL, tmp_path / "report", lambda text: None)
+    assert begun == ["ear", "autoencoder", "talkers", "sync_net", "teacher", "teacher"]

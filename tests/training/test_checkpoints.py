@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from lipforcing_jax.distill import train_state
-from lipforcing_jax.errors import UserError
+from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.training.checkpoints import check_record
 from lipforcing_jax.training.loop import drawn, fit
 
@@ -76,7 +76,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(tmp_path):
     assert int(run(tmp_path, 4).step) == 4
 
 
-def test_a_request_to_stop_saves_and_returns(tmp_path):
+def test_a_request_to_stop_saves_and_says_where(tmp_path):
     """SIGTERM in the third of a hundred updates; the run then goes on as if unbroken."""
 
     def ask(step):
@@ -87,8 +87,9 @@ def test_a_request_to_stop_saves_and_returns(tmp_path):
 
         return advance
 
-    stopped = run(tmp_path / "a", 100, ask, save_every=50)
-    assert int(stopped.step) == 3 and kept(tmp_path / "a") == [3]
+    with pytest.raises(Stopped, match="stopped at update 3 of 100"):
+        run(tmp_path / "a", 100, ask, save_every=50)
+    assert kept(tmp_path / "a") == [3]
     np.testing.assert_array_equal(run(tmp_path / "a", 5).params["w"], run(tmp_path / "b", 5).params["w"])
 
 
