@@ -15,6 +15,13 @@ import sys
 import time
 
 
+def count(text: str) -> int:
+    """A number of at least 1. Raises ArgumentTypeError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -47,8 +54,8 @@ def wait(started: list[subprocess.Popen]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", type=int, default=2, help="processes (default: 2)")
-    parser.add_argument("--devices", type=int, default=2, help="devices of each (default: 2)")
+    parser.add_argument("--hosts", type=count, default=2, help="processes (default: 2)")
+    parser.add_argument("--devices", type=count, default=2, help="devices of each (default: 2)")
     parser.add_argument("--dry-run", action="store_true", help="print the commands and run none")
     parser.add_argument("arguments", nargs="+", help="of lipforcing train, after --")
     options = parser.parse_args()

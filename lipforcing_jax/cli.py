@@ -11,7 +11,8 @@ from lipforcing_jax.cli_data import add_data
 from lipforcing_jax.cli_plan import add_plan
 from lipforcing_jax.cli_reproduce import add_reproduce
 from lipforcing_jax.cli_weights import add_convert, add_download
-from lipforcing_jax.errors import UserError
+from lipforcing_jax.errors import Stopped, UserError
+from lipforcing_jax.work_folder import made_folder
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,7 +39,12 @@ def _number(kind: type, low: float, high: float = math.inf):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, 1 if numbers disagree, 2 after an error that the user can mend."""
+    """Runs one command.
+
+    Returns:
+      the exit status: 0, also of a training that was asked to end and has saved; 1 if numbers disagree; 2 after an
+      error that the user can mend.
+    """
     try:
         options = _parser().parse_args(arguments)
         _quiet()
@@ -46,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"lipforcing: error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(stopped)
+        return 0
     except KeyboardInterrupt:
         print("lipforcing: stopped", file=sys.stderr)
         return 130
@@ -154,9 +163,12 @@ def cache_folder() -> Path:
     return Path(base) / "lipforcing_jax"
 
 
-def keep_compiled_programs() -> None:
-    """Compiled programs outlive the process; where the folder can't be used, every run compiles anew."""
-    folder = cache_folder() / "compiled"
+def keep_compiled_programs(folder: Path | None = None) -> None:
+    """Compiled programs outlive the process; where the folder can't be used, every run compiles anew.
+
+    They go to JAX_COMPILATION_CACHE_DIR where that is set, else to `folder`, else to the user's cache.
+    """
+    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder or cache_folder() / "compiled")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -220,15 +232,6 @@ def _make(options, video: Path, audio: Path, out: Path, **settings):
     return result
 
 
-def made_folder(folder: Path) -> Path:
-    """The folder, made where it is missing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"The folder {folder} can't be made: {error.strerror}; choose another one.") from error
-    return folder
-
-
 def _sync(options) -> None:
     from lipforcing_jax.report import check_report, write_report
 
@@ -275,13 +278,15 @@ def _info(options) -> None:
 
 
 def _train(options) -> None:
+    workdir = made_folder(options.workdir)
+    keep_compiled_programs(workdir / "compiled")  # a run that goes on, perhaps on other machines, need not compile
     if options.distributed:
         from lipforcing_jax.training.devices import join_processes
 
         join_processes()
     from lipforcing_jax.training.run import load_config, run
 
-    weights = run(load_config(options.config, options.overrides), made_folder(options.workdir))
+    weights = run(load_config(options.config, options.overrides), workdir)
     print(f"weights: {weights}")
 
 

@@ -117,6 +117,7 @@ def test_unusable_cache_folder_costs_nothing_but_time(capsys, tmp_path, monkeypa
 
     before = jax.config.jax_compilation_cache_dir
     (tmp_path / "file").write_text("")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     cli.keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == before

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from lipforcing_jax.errors import UserError
+
 
 class MetricsLog:
     """Collects the metrics of single updates and writes their means, or sums where they count something.
@@ -18,7 +20,7 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path):
-        self.file = (folder / "metrics.jsonl").open("a")
+        self.path = folder / "metrics.jsonl"
         self.board = SummaryWriter(str(folder / "tensorboard"))
         self.seen: dict[str, list] = defaultdict(list)
 
@@ -26,7 +28,6 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_) -> None:
-        self.file.close()
         self.board.close()
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
@@ -41,9 +42,20 @@ class MetricsLog:
         return {name: float(v.sum() if counts(name) else v.mean()) for name, v in values.items()}
 
     def write(self, step: int, row: dict[str, float]) -> None:
-        """One line, and one point of every curve."""
-        self.file.write(json.dumps({"step": step, **row}) + "\n")
-        self.file.flush()
+        """One line, and one point of every curve.
+
+        Raises:
+          UserError: the line can't be written.
+        """
+        try:
+            # A mounted bucket holds what was written when the file is closed.
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, **row}) + "\n")
+        except OSError as error:
+            raise UserError(
+                f"Metrics could not be written to {self.path}: {error.strerror}; mend that and start the same command "
+                "again: it goes on from the newest checkpoint."
+            ) from error
         for name, value in row.items():
             self.board.add_scalar(name, value, step)
         self.board.flush()

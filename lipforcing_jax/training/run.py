@@ -9,6 +9,7 @@ from pathlib import Path
 import ml_collections
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.work_folder import refuse_address
 
 CHECKOUT = Path(__file__).parents[2] / "configs"
 """Where the experiment files lie in a checkout; a built package carries them inside."""
@@ -22,6 +23,8 @@ STAGES = {
     "self_forcing": "self_forcing",
 }
 """The module of each stage in this room; its `train(config, workdir)` returns what it made."""
+FILES = {"dataset", "weights", "start", "teacher", "negative_prompt"}
+"""Fields that name files and folders."""
 
 
 def shipped(name: str) -> Path:
@@ -92,7 +95,13 @@ def numbers(value):
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path) -> Path:
-    """Runs one stage; returns the file with its weights."""
+    """Runs one stage; returns the file with its weights.
+
+    Raises:
+      UserError: no such stage, a field names a bucket's address, or the stage was refused.
+    """
+    for name in sorted(FILES & set(config.keys())):
+        refuse_address(name, config[name])
     if config.stage not in STAGES:
         raise UserError(f"Unknown stage {config.stage!r}; the stages are {', '.join(STAGES)}.")
     return importlib.import_module(f"lipforcing_jax.training.{STAGES[config.stage]}").train(config, workdir)
