@@ -73,7 +73,7 @@ ONWARD: dict[str, dict[str, Any]] = {
     "nano_talkers": {"first": 1400, "pairs": 600, "speech_clips": 1200},
     "nano_teacher": {"start": BASE, "steps": 1500, "lr": 6e-4},
     "nano_df": {"steps": 400, "lr": 3e-4},
-    "nano_sf": {"steps": 200},
+    "nano_sf": {"steps": 150, "lr": 1e-4},
 }
 """How the recipe changes where it goes on from the bundled weights: other faces than theirs, and fewer updates."""
 
@@ -97,7 +97,7 @@ class Size:
 
 
 FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81, study=Study())
-GOING_ON = replace(FULL, changes=ONWARD, onward=True)
+GOING_ON = replace(FULL, changes=ONWARD, onward=True, trajectories=12)
 SMALL = Size(
     MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
 )  # fmt: skip
