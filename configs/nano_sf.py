@@ -44,6 +44,7 @@ def get_config() -> ml_collections.ConfigDict:
             "reward_center": False,
             "reward_clamp": None,
             "student_every": 5,
+            "remat": "none",  # of each block: "none", "dots" or "full", from most memory to most work
             "critic_scale": False,
             "lr": 5e-5,
             "critic_lr": 0.0,  # as the student's

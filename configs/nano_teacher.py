@@ -39,7 +39,7 @@ def get_config() -> ml_collections.ConfigDict:
             "clip_norm": 1.0,
             "average_decay": 0.998,
             "keep_weight": 0.2,
-            "remat": False,
+            "remat": "none",
             "val_clips": 8,
             "save_every": 200,
             "log_every": 20,

@@ -47,7 +47,7 @@ def get_config() -> ml_collections.ConfigDict:
             "clip_norm": 10.0,
             "average_decay": 0.0,  # no average is kept
             "dtype": "bfloat16",
-            "remat": True,
+            "remat": "full",  # of each block: "none", "dots" or "full", from most memory to most work
             "save_every": 500,
             "keep": 2,
             "best": "",

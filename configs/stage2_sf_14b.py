@@ -51,6 +51,7 @@ def get_config() -> ml_collections.ConfigDict:
             "reward_center": False,
             "reward_clamp": None,
             "student_every": 5,
+            "remat": "full",  # of each block: "none", "dots" or "full", from most memory to most work
             "critic_scale": False,
             "lr": 2e-6,
             "critic_lr": 0.0,  # as the student's

@@ -12,6 +12,7 @@ from lipforcing_jax.distill import critic, diffusion_forcing, student, train_sta
 from lipforcing_jax.distill.condition import Condition, predict_x0
 from lipforcing_jax.distill.reward import sync_scores
 from lipforcing_jax.distill.rollout import draw_noise
+from lipforcing_jax.models.attention import attend
 from lipforcing_jax.parallel import mesh as meshes
 from lipforcing_jax.parallel import sharding
 
@@ -66,10 +67,29 @@ def first_stage(base, part, condition, x, eps):
     return state, metrics["loss"]
 
 
-JOBS = {"forward": forward, "rollout": roll, "critic": criticise, "reward": judge, "stage_1": first_stage}
+def ring_full(base, part, condition, x, eps):
+    """Attention and its gradients with six heads for eight devices, each with three tokens of a frame of eight."""
+    return attention(None)
+
+
+def ring_causal(base, part, condition, x, eps):
+    """The same where a frame sees itself and earlier ones, and one sees none."""
+    return attention(jnp.tril(jnp.ones((3, 3), bool)).at[1].set(False))
+
+
+def attention(mask):
+    q, k, v, pull = (tiny.draw(seed, 2, tokens, 6, 4) for seed, tokens in zip(range(4), (24, 48, 48, 24), strict=True))
+    out, gradients = jax.vjp(lambda *given: attend(*given, mask), q, k, v)
+    return out, gradients(pull)
+
+
+JOBS = {"forward": forward, "rollout": roll, "critic": criticise, "reward": judge, "stage_1": first_stage,
+        "ring_full": ring_full, "ring_causal": ring_causal}  # fmt: skip
 MESHES = {
     "data=2,fsdp=2,tensor=2": ("forward", "rollout", "reward", "stage_1"),
     "fsdp=2,sequence=4": ("rollout", "critic"),
+    "tensor=2,sequence=4": ("rollout", "critic", "ring_full"),  # four heads, eight devices: keys go round
+    "sequence=8": ("ring_full", "ring_causal"),
 }  # fmt: skip
 
 

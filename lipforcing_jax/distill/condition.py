@@ -9,6 +9,7 @@ from lipforcing_jax import flow
 from lipforcing_jax.distill import per_sample
 from lipforcing_jax.models.conditioning import condition_channels
 from lipforcing_jax.models.dit import DiT
+from lipforcing_jax.models.remat import Remat
 from lipforcing_jax.sampling.causal import ChunkCondition
 
 
@@ -65,7 +66,7 @@ def join_chunks(chunks: Float[Array, "n b chunk *s"]) -> Float[Array, "b t *s"]:
 
 
 def predict_x0(
-    model: DiT, x_t: Float[Array, "b t h w c"], t: Float[Array, " b"], condition: Condition, *, remat: bool = False
+    model: DiT, x_t: Float[Array, "b t h w c"], t: Float[Array, " b"], condition: Condition, *, remat: Remat = False
 ) -> Float[Array, "b t h w c"]:
     """x0 as a bidirectional network sees it, all frames at the one level of their sample."""
     level = t[:, None]

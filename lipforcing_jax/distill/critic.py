@@ -11,6 +11,7 @@ from lipforcing_jax import flow
 from lipforcing_jax.distill import per_sample
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
+from lipforcing_jax.models.remat import Remat
 from lipforcing_jax.parallel.sharding import constrain_parameters
 
 
@@ -29,7 +30,7 @@ def loss(
     eps: Float[Array, "b t h w c"],
     condition: Condition,
     *,
-    remat: bool = True,
+    remat: Remat = True,
 ) -> CriticLoss:
     """mean((x0_hat - x0)^2) of the re-noised rollout `x0`: in x0 space, neither halved nor weighted by t.
 

@@ -15,6 +15,7 @@ from lipforcing_jax.distill import per_sample
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition
 from lipforcing_jax.models.presets import WindowConfig
+from lipforcing_jax.models.remat import Remat
 from lipforcing_jax.sampling.plan import chunk_lengths
 from lipforcing_jax.sampling.window import block_causal_mask
 
@@ -39,7 +40,7 @@ def loss(
     t_list: tuple[float, ...],
     keep_weight: float = 1.0,
     channel_weights: Float[Array, " c"] | float = 1.0,
-    remat: bool = False,
+    remat: Remat = False,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """0.5 mean((x0_hat - x0)^2) of one update, over the samples that are finite.
 

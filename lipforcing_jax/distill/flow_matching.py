@@ -15,6 +15,7 @@ from lipforcing_jax import flow
 from lipforcing_jax.distill import per_sample
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
+from lipforcing_jax.models.remat import Remat
 
 LEAST_DIVISOR = 0.5
 """Bound of the level by which an x0 error is divided. The error of a flow is that of x0 over t. A network that predicts
@@ -49,7 +50,7 @@ def loss(
     drop_share: float = 0.1,
     keep_weight: float = 1.0,
     channel_weights: Float[Array, " c"] | float = 1.0,
-    remat: bool = False,
+    remat: Remat = False,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """mean((v_hat - v)^2) of one update, with the weight of small levels bounded by `LEAST_DIVISOR`.
 

@@ -35,6 +35,8 @@ class Recipe:
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
     shift: float = 5.0
     reward: RewardConfig | None = RewardConfig()
+    remat: str = "full"
+    """What backward passes recompute of each block (`models.remat`)."""
 
 
 class Judge(NamedTuple):
@@ -70,7 +72,7 @@ def teach_critic(
 ) -> tuple[nnx.State, Metrics]:
     """The critic's gradient on a fresh rollout."""
     made, t, eps = make_and_noise(base, student, condition, key, recipe, exit_step)
-    found, gradients = critic_loss.gradient(base, critic, made.x0, t, eps, condition)
+    found, gradients = critic_loss.gradient(base, critic, made.x0, t, eps, condition, remat=recipe.remat)
     return gradients, {"critic_loss": found.loss, "skipped_samples": jnp.sum(~found.kept)}
 
 
@@ -115,7 +117,7 @@ def teach_student(
         metrics |= spread("reward", scores.confidence, keep) | spread("weight", weighed.weights, keep)
         metrics["sync_distance"] = per_sample.kept_mean(scores.distance, keep)
     pull = matched.gradient * jnp.expand_dims(factors, range(1, made.x0.ndim))
-    gradients = student_gradient.gradient(base, student, made, condition, pull, recipe.window)
+    gradients = student_gradient.gradient(base, student, made, condition, pull, recipe.window, remat=recipe.remat)
     metrics |= {
         "student_loss": jnp.sum(jnp.where(keep, factors * matched.loss, 0)),
         "matching_loss": per_sample.kept_mean(matched.loss, keep),

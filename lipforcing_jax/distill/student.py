@@ -20,6 +20,7 @@ from lipforcing_jax.distill.condition import Condition, by_chunk
 from lipforcing_jax.distill.rollout import Rollout
 from lipforcing_jax.models.conditioning import condition_channels
 from lipforcing_jax.models.presets import WindowConfig
+from lipforcing_jax.models.remat import Remat
 from lipforcing_jax.parallel.sharding import constrain_parameters
 from lipforcing_jax.sampling import cache as kv_cache
 from lipforcing_jax.sampling import causal
@@ -34,7 +35,7 @@ def gradient(
     cotangent: Float[Array, "b t h w c"],
     window: WindowConfig,
     *,
-    remat: bool | Callable = True,
+    remat: Remat = True,
 ) -> nnx.State:
     """Gradient with respect to the student's trained part of a loss whose gradient with respect to `made.x0` is given.
 

@@ -6,12 +6,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from lipforcing_jax.models import splash
+from lipforcing_jax.models import ring, splash
+from lipforcing_jax.parallel import sharding
 from lipforcing_jax.parallel.sharding import constrain, per_device
 
 Backend = Literal["xla", "cudnn", "splash"]
 AXES = ("batch", None, "heads", None)
 """Of queries, keys and values: every device has all tokens and a slice of the heads."""
+RING = ("batch", "tokens", "wide", None)
+"""The same where heads are too few for that: every device keeps its tokens."""
+
+
+def places(x: Float[Array, "b n heads d"]) -> tuple[str | None, ...]:
+    """Which of the two ways queries, keys or values lie on the current mesh."""
+    members = sharding.ring(x.shape[2])
+    return RING if members > 1 and x.shape[1] % members == 0 else AXES
 
 
 def attend(
@@ -31,21 +40,47 @@ def attend(
 
     The softmax runs in float32, or in float64 for float64 inputs: `jax.nn.dot_product_attention` always rounds it to
     float32, which the comparison with the reference at 1e-10 would show.
+
+    Where a mesh has more devices along tokens than the heads give, keys and values go round these devices, whatever
+    `backend` is; keys that are few beside a device's queries, as a text's are, every device has all of.
     """
+    if places(q) == RING:
+        members = sharding.ring(q.shape[2])
+        if places(k) == RING and k.shape[1] * members > q.shape[1]:
+            return attend_in_ring(q, k, v, mask, members)
+        return attend_plainly(constrain(q, *RING), *(constrain(x, "batch", None, "wide", None) for x in (k, v)), mask)
     q, k, v = (constrain(x, *AXES) for x in (q, k, v))
     if backend == "splash" and splash.fits(q, k, mask):
         if mask is None:
             return per_device(splash.attend, (AXES,) * 3, AXES, q, k, v)
         return per_device(splash.attend, (*(AXES,) * 3, (None, None)), AXES, q, k, v, mask)
-    if mask is not None:
-        mask = jnp.repeat(jnp.repeat(mask, q.shape[1] // mask.shape[0], 0), k.shape[1] // mask.shape[1], 1)
     if backend == "cudnn" and q.dtype.itemsize == 2:
-        mask = None if mask is None else mask[None, None]
+        mask = None if mask is None else by_token(mask, q, k)[None, None]
         return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+    return attend_plainly(q, k, v, mask)
+
+
+def attend_in_ring(q, k, v, mask: Bool[Array, "f g"] | None, members: int) -> Float[Array, "b n heads d"]:
+    """`ring.attend` along the mesh's axis of tokens."""
+
+    def along(q, k, v, mask=None):
+        return ring.attend(q, k, v, mask, "sequence", members)
+
+    given, axes = ((q, k, v), (RING,) * 3) if mask is None else ((q, k, v, mask), (*(RING,) * 3, (None, None)))
+    return per_device(along, axes, RING, *given, shape=q.shape)
+
+
+def by_token(mask: Bool[Array, "f g"], q: Array, k: Array) -> Bool[Array, "n m"]:
+    """A mask between frames as one between their tokens."""
+    return jnp.repeat(jnp.repeat(mask, q.shape[1] // mask.shape[0], 0), k.shape[1] // mask.shape[1], 1)
+
+
+def attend_plainly(q, k, v, mask: Bool[Array, "f g"] | None) -> Float[Array, "b n heads d"]:
+    """The form that runs everywhere, with all logits in memory."""
     wide = jnp.promote_types(q.dtype, jnp.float32)
     logits = jnp.einsum("bnhd,bmhd->bhnm", q, k, preferred_element_type=wide) * q.shape[-1] ** -0.5
     if mask is not None:
-        logits = jnp.where(mask, logits, jnp.finfo(wide).min)
+        logits = jnp.where(by_token(mask, q, k), logits, jnp.finfo(wide).min)
     return jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(logits, axis=-1).astype(v.dtype), v)
 
 

@@ -4,7 +4,6 @@ One class serves the bidirectional teacher and the causal student: they share pa
 differ only in what the caller passes as positions, mask and past keys. Latents are channels-last, [b, t, h, w, c].
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -14,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from lipforcing_jax.models import rope
-from lipforcing_jax.models.attention import AXES, Backend, attend
+from lipforcing_jax.models.attention import Backend, attend, places
 from lipforcing_jax.models.conditioning import (
     AudioPack,
     AudioProjections,
@@ -24,6 +23,7 @@ from lipforcing_jax.models.conditioning import (
 )
 from lipforcing_jax.models.lora import linear
 from lipforcing_jax.models.presets import DiTConfig, LoRAConfig
+from lipforcing_jax.models.remat import Remat, recomputed
 from lipforcing_jax.parallel.sharding import constrain
 
 
@@ -118,7 +118,7 @@ class Block(nnx.Module):
 
     def attend_self(self, u, attention: "AttentionInputs", past):
         q = rope.rotate(self.self_attn.query(u), attention.q_rotation)
-        k, v = (constrain(x, *AXES) for x in self.self_attn.key_value(u))
+        k, v = (constrain(x, *places(x)) for x in self.self_attn.key_value(u))
         keys, values = k, v
         if past is not None:
             keys = jnp.concatenate([past[0].astype(k.dtype), k], axis=1)
@@ -261,7 +261,7 @@ class DiT(nnx.Module):
         frame_mask: Bool[Array, "t t"] | None = None,
         past: Past | None = None,
         head: bool = True,
-        remat: bool | Callable = False,
+        remat: Remat = False,
     ) -> tuple[Float[Array, "b t h w c"] | None, KeyValues]:
         """One pass over `t` latent frames.
 
@@ -272,8 +272,8 @@ class DiT(nnx.Module):
           positions: rotary position of each frame. frame_mask: which frame may see which, None for all.
           past: keys and values of earlier chunks, seen by every query where valid.
           head: False skips the output layer, for passes that only fill the cache.
-          remat: recompute each block in the backward pass instead of keeping its activations. A function in its
-            place is applied to the block's function, `(hidden, layer) -> (hidden, keys and values)`.
+          remat: what the backward pass recomputes of each block instead of keeping its activations: a policy of
+            `models.remat`, or a function of the block's function, `(hidden, layer) -> (hidden, keys and values)`.
 
         Returns:
           the flow (None without head) and the keys and values of these frames in every block, in the network's
@@ -298,8 +298,7 @@ class DiT(nnx.Module):
 
         layers = (stacked, sounds, tuple(text), None if past is None else tuple(past.kv))
         tokens_in = constrain(self.patchify(jnp.concatenate([x, condition], axis=-1)), "batch", "tokens", None)
-        wrap = (jax.checkpoint if remat else lambda block: block) if isinstance(remat, bool) else remat
-        hidden, kv = jax.lax.scan(wrap(one), tokens_in, layers)
+        hidden, kv = jax.lax.scan(recomputed(one, remat), tokens_in, layers)
         if not head:
             return None, KeyValues(*kv)
         output = self.predict(hidden, e, tokens, x.shape)

@@ -3,7 +3,8 @@
     data      copies of everything; each takes a share of the batch
     fsdp      shares of the batch, too; parameters are stored in slices and gathered layer by layer
     tensor    slices of every layer's width: heads of attention, channels of the feed-forward
-    sequence  slices of the clip's tokens; attention exchanges them for slices of its heads
+    sequence  slices of the clip's tokens; attention exchanges them for slices of its heads, or lets keys and values go
+              round where heads are too few
 """
 
 import math
@@ -39,7 +40,7 @@ class MeshShape:
 
     @property
     def head_shares(self) -> int:
-        """Into how many parts the heads of attention are cut."""
+        """Into how many parts the heads of attention are cut, where they are enough; devices that share a sample."""
         return self.tensor * self.sequence
 
     def __str__(self) -> str:
@@ -71,7 +72,7 @@ def automatic(devices: int, batch: int, heads: int) -> MeshShape:
     """As many slices of the batch as it gives, on the axis that also slices parameters; the clip's tokens on the rest.
 
     Raises:
-      UserError: the rest does not divide the heads.
+      UserError: there is no such mesh.
     """
     fsdp = math.gcd(devices, batch)
     shape = MeshShape(fsdp=fsdp, sequence=devices // fsdp)
@@ -90,11 +91,9 @@ def check(shape: MeshShape, devices: int, batch: int, heads: int) -> None:
             f"The mesh {shape} needs {shape.size} devices and there are {devices}; choose sizes whose product is "
             f"{devices}."
         )
-    if heads % shape.head_shares:
+    if heads % shape.tensor:
         fitting = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
-        raise UserError(
-            f"The mesh {shape} cuts {heads} heads into {shape.head_shares}; choose tensor x sequence among {fitting}."
-        )
+        raise UserError(f"The mesh {shape} cuts {heads} heads into {shape.tensor}; choose tensor among {fitting}.")
     if batch % shape.batch_shares:
         raise UserError(
             f"The mesh {shape} cuts a batch of {batch} into {shape.batch_shares}; choose a batch that is a multiple of "

@@ -37,13 +37,26 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, spec(axes, x.shape, mesh))
 
 
-def per_device(function: Callable, inputs: Sequence[Axes], output: Axes, *arrays: jax.Array) -> jax.Array:
-    """`function(*arrays)` run by every device on its own slices, for kernels that the compiler can't slice."""
+def ring(heads: int) -> int:
+    """Devices that share tokens where they can't share the heads too; 1 where they can, or share nothing."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or heads % (mesh.shape["tensor"] * mesh.shape["sequence"]) == 0:
+        return 1
+    return mesh.shape["sequence"]
+
+
+def per_device(
+    function: Callable, inputs: Sequence[Axes], output: Axes, *arrays: jax.Array, shape: Sequence[int] | None = None
+) -> jax.Array:
+    """`function(*arrays)` run by every device on its own slices, for kernels that the compiler can't slice.
+
+    `shape` is that of the whole result, for a function that asks for its place on the mesh and so runs only there.
+    """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or mesh.size == 1:
         return function(*arrays)
     specs = tuple(spec(axes, x.shape, mesh) for axes, x in zip(inputs, arrays, strict=True))
-    whole = jax.eval_shape(function, *arrays).shape
+    whole = jax.eval_shape(function, *arrays).shape if shape is None else shape
     return jax.shard_map(function, in_specs=specs, out_specs=spec(output, whole, mesh), check_vma=False)(*arrays)
 
 

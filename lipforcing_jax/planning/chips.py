@@ -1,5 +1,6 @@
 """TPU chips as their maker publishes them, and topologies as the compiler describes them."""
 
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -29,6 +30,11 @@ CHIPS = {
 }
 """From the system architecture pages of Cloud TPU. Links are all of a chip's together, in both directions."""
 
+_FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
+_CUBIC = ("2x2x1", "2x2x2", "2x2x4", "2x4x4", "4x4x4", "4x4x8", "4x8x8", "8x8x8")
+SLICES = {"v4": _CUBIC, "v5e": _FLAT, "v5p": _CUBIC, "v6e": _FLAT}
+"""Extents of slices by chip, from the smallest up."""
+
 
 @dataclass(frozen=True)
 class Topology:
@@ -37,6 +43,17 @@ class Topology:
     name: str
     chip: Chip
     devices: tuple
+
+
+def larger(name: str) -> list[str]:
+    """Slices of the same chip with more chips than the one called `name`, from the smallest up."""
+    kind, _, extent = name.partition(":")
+    size = _size(extent)
+    return [f"{kind}:{other}" for other in SLICES[kind] if _size(other) > size]
+
+
+def _size(extent: str) -> int:
+    return math.prod(int(n) for n in extent.split("x"))
 
 
 def topology(name: str) -> Topology:

@@ -43,7 +43,7 @@ def _equation(equation) -> float:
         case "shard_map":
             return params["mesh"].size * _jaxpr(params["jaxpr"]) / _repeated(equation)
         case _:
-            return sum(_jaxpr(inner) for inner in _inner(params))
+            return sum(_jaxpr(inner) for inner in inner(params))
 
 
 def _repeated(equation) -> int:
@@ -55,7 +55,7 @@ def _repeated(equation) -> int:
     return math.prod(size for name, size in mesh.shape.items() if name not in used)
 
 
-def _inner(params: dict):
+def inner(params: dict):
     """Programs inside an equation: those of calls, checkpoints and custom derivatives."""
     for value in params.values():
         for one in value if isinstance(value, tuple | list) else (value,):

@@ -72,7 +72,7 @@ def need(program: Program, job: Job, mesh: jax.sharding.Mesh, chip: Chip) -> Nee
     output = memory.output_size_in_bytes - memory.alias_size_in_bytes
     parts = [memory.argument_size_in_bytes, memory.temp_size_in_bytes, output, elsewhere]
     total = (sum(parts) + memory.generated_code_size_in_bytes) / GIB
-    work, chips = operations.of_traced(traced), mesh.size
+    work, chips = operations.of_traced(traced) * program.copies, mesh.size
     seconds = {"arithmetic": work / chips / chip.flops}
     if flow is not None:
         seconds["memory"] = flow.memory / chip.memory_bandwidth
@@ -95,7 +95,8 @@ def traffic(compiled) -> hlo.Traffic | None:
 def bytes_elsewhere(program: Program, job: Job) -> float:
     """Bytes of one chip that belong to the job's state and are no argument of this program."""
     given = {id(leaf) for leaf in jax.tree.leaves((program.args, program.static))}
-    return sum(bytes_on_chip(leaf) for leaf in jax.tree.leaves(job.state) if id(leaf) not in given)
+    kept = {id(leaf): leaf for leaf in jax.tree.leaves(job.state)}  # Programs may share networks.
+    return sum(bytes_on_chip(leaf) for one, leaf in kept.items() if one not in given)
 
 
 def bytes_on_chip(leaf: jax.ShapeDtypeStruct) -> float:

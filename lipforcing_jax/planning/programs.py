@@ -1,4 +1,4 @@
-"""The compiled programs of every job, with the shapes and places of what they are given; no array exists."""
+"""The compiled programs of training, with the shapes and places of what they are given; no array exists."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,14 +18,13 @@ from lipforcing_jax.distill.reward import no_rewards_yet
 from lipforcing_jax.distill.self_forcing import Judge, teach_critic, teach_student
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.models.attention import best_backend
-from lipforcing_jax.models.dit import DiT, KeyValues
+from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import LoRAConfig, Preset
 from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.parallel import sharding
 from lipforcing_jax.parallel.rules import Regime
-from lipforcing_jax.sampling import bidirectional, causal
 from lipforcing_jax.training import self_forcing, student
 from lipforcing_jax.training.actors import lora_of
 
@@ -34,13 +33,18 @@ ROWS_PER_FRAME, CEPSTRA = 4, 13
 
 
 class Program(NamedTuple):
-    """A jitted function and what it is called with. `seconds_of_video` is what a call makes, where that is its aim."""
+    """A jitted function and what it is called with.
+
+    `seconds_of_video` is what a call makes, where that is its aim. `copies` counts the devices that all do the same
+    work, where the mesh does not divide it.
+    """
 
     name: str
     function: Callable
     args: tuple
     static: dict[str, Any]
     seconds_of_video: float | None = None
+    copies: int = 1
 
 
 class Job(NamedTuple):
@@ -65,10 +69,10 @@ class Placing(NamedTuple):
         """Arrays with a batch axis."""
         return sharding.abstract(tree, sharding.batch_shardings(tree, self.mesh, axis))
 
-    def whole(self, tree: Any) -> Any:
-        """What every device has all of."""
+    def whole(self, tree: Any, dtype=None) -> Any:
+        """What every device has all of, in `dtype` where it is given."""
         everywhere = NamedSharding(self.mesh, PartitionSpec())
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), tree)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype or x.dtype, sharding=everywhere), tree)
 
 
 def numbers(*shape: int, dtype=jnp.float32) -> jax.ShapeDtypeStruct:
@@ -83,9 +87,6 @@ def abstract_dit(preset: Preset, dtype, platform: str, lora: LoRAConfig | None =
     """The network as it is built on devices of a platform."""
     backend = best_backend(platform)
     return nnx.eval_shape(lambda: DiT(preset.dit, lora=lora, dtype=dtype, attention=backend, rngs=nnx.Rngs(0)))
-
-
-# -- training ----------------------------------------------------------------------------------------------------------
 
 
 def training(config, preset: Preset, mesh: Mesh, platform: str = "tpu") -> Job:
@@ -137,7 +138,8 @@ def first_stage(config, preset: Preset, place: Placing, base, trained) -> Job:
 
 def second_stage(config, preset: Preset, place: Placing, base, trained) -> Job:
     """Stage 2: what a batch teaches the critic and the student at the longer of their rollouts, and the update."""
-    recipe, optimise = self_forcing.recipe_of(config), self_forcing.optimisers_of(config)
+    recipe = self_forcing.recipe_of(config)
+    optimise = self_forcing.optimisers_of(config)
     state = place.parameters(jax.eval_shape(lambda part: distillation.create(part, part, optimise), trained))
     teacher = jax.tree.map(replica, trained)
     judge = None
@@ -167,63 +169,3 @@ def second_stage(config, preset: Preset, place: Placing, base, trained) -> Job:
 def replica(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     """Another array like this one: arrays are told apart by identity where memory is added up."""
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
-
-
-# -- serving -----------------------------------------------------------------------------------------------------------
-
-
-def serving(preset: Preset, streams: int, mesh: Mesh, platform: str = "tpu") -> Job:
-    """One chunk of `streams` clips at once: the student's part of a stream's step."""
-    place = Placing(mesh, "serve")
-    model = place.parameters(abstract_dit(preset, jnp.bfloat16, platform), jnp.bfloat16)
-    window, cfg, cells = preset.window, preset.dit, preset.latent_size
-    heads = lambda tree: placed_heads(tree, place)  # noqa: E731
-    state = jax.eval_shape(lambda m: causal.start(m, window, streams, cells, cells), model)
-    cache = state.cache._replace(frames=place.whole(state.cache.frames), length=place.whole(state.cache.length))
-    cache = cache._replace(k=heads(cache.k), v=heads(cache.v))
-    state = place.samples(state._replace(cache=None, chunk=None))._replace(cache=cache, chunk=place.whole(state.chunk))
-    text = heads(jax.eval_shape(lambda m, t: m.text_keys(t), model, numbers(streams, cfg.text_len, cfg.text_dim)))
-    latents = numbers(streams, window.chunk, cells, cells, cfg.latent_channels)
-    chunk = causal.ChunkCondition(
-        numbers(streams, 1, cells, cells, cfg.latent_channels), latents, latents,
-        numbers(streams, window.chunk, 4 * cfg.audio_dim),
-    )  # fmt: skip
-    noise = place.samples(numbers(len(preset.t_list) - 1, *latents.shape), axis=1)
-    mask = place.whole(numbers(cells, cells))
-
-    def step(model, text, mask, state, chunk, noise):
-        return causal.step(model, text, window, preset.t_list, mask, state, chunk, noise)
-
-    program = Program(
-        "chunk", jax.jit(step, donate_argnums=3), (model, KeyValues(*text), mask, state, place.samples(chunk), noise),
-        {}, streams * window.chunk * 4 / 25,
-    )  # fmt: skip
-    return Job([program], (model, text, state))
-
-
-def placed_heads(tree: Any, place: Placing) -> Any:
-    """Keys and values [layers, b, ..., heads, d]."""
-
-    def one(x):
-        axes = (None, "batch", *(None,) * (len(x.shape) - 4), "heads", None)
-        where = NamedSharding(place.mesh, sharding.spec(axes, x.shape, place.mesh))
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
-
-    return jax.tree.map(one, tree)
-
-
-def sampler(preset: Preset, clips: int, frames: int, mesh: Mesh, platform: str = "tpu") -> Job:
-    """The teacher's sampler of 50 guided steps over whole clips."""
-    place, cfg = Placing(mesh, "train"), preset.dit
-    model = place.parameters(abstract_dit(preset, jnp.bfloat16, platform), jnp.bfloat16)
-    latents = numbers(clips, frames, preset.latent_size, preset.latent_size, cfg.latent_channels)
-    condition = numbers(*latents.shape[:-1], cfg.in_dim - cfg.latent_channels)
-    text = numbers(clips, cfg.text_len, cfg.text_dim)
-    audio = numbers(clips, frames, 4 * cfg.audio_dim)
-
-    def draw(model, noise, condition, text, negative_text, audio):
-        prompt = bidirectional.Prompt(model.text_keys(text), model.text_keys(negative_text), audio)
-        return bidirectional.sample(model, noise, condition, prompt)[0]
-
-    args = (model, *place.samples((latents, condition, text, text, audio)))
-    return Job([Program("50 steps", jax.jit(draw), args, {}, clips * (4 * frames - 3) / 25)], model)

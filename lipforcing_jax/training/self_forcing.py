@@ -59,6 +59,7 @@ def recipe_of(config) -> Recipe:
         t_list=tuple(config.t_list),
         shift=config.shift,
         reward=reward if config.reward != "none" else None,
+        remat=config.remat,
     )
 
 

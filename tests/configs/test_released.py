@@ -38,7 +38,7 @@ BOTH = {
 STAGE_1 = BOTH | {
     "stage": "diffusion_forcing", "name": "stage1", "start": "", "steps": 5000 - 1, "batch": 2 * 4, "accumulation": 2,
     "windows": ((7, 1), (10, 1), (13, 1), (9, 3), (12, 3)), "lr": 1e-5, "b1": 0.9, "schedule": "constant",
-    "average_decay": 0.0, "keep_weight": 1.0, "visible_channels": False, "remat": True, "save_every": 500,
+    "average_decay": 0.0, "keep_weight": 1.0, "visible_channels": False, "remat": "full", "save_every": 500,
     "sample_every": 500, "workers": 4,
 }  # fmt: skip
 STAGE_2 = BOTH | {
@@ -46,8 +46,8 @@ STAGE_2 = BOTH | {
     "accumulation": 4, "window": 7, "sink": 1, "dynamic_rope": True, "shift": 5.0, "guidance": 4.5,
     "window_low": 0.556, "window_high": 0.882, "window_reverse": False, "negative_prompt": "", "reward": "sync_net",
     "reward_beta": 2.0, "reward_mode": "per_sample", "reward_center": False, "reward_clamp": None, "student_every": 5,
-    "critic_scale": False, "lr": 2e-6, "critic_lr": 0.0, "b1": 0.0, "save_every": 100, "sample_every": 100,
-    "workers": 2,
+    "remat": "full", "critic_scale": False, "lr": 2e-6, "critic_lr": 0.0, "b1": 0.0, "save_every": 100,
+    "sample_every": 100, "workers": 2,
 }  # fmt: skip
 """Spec training 6, columns S1 and S2. `max_iter` is exclusive; batches are those of four devices."""
 OURS = {"mesh", "keep", "best", "log_every", "max_skipped", "val_clips"}

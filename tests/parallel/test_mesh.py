@@ -24,6 +24,10 @@ def test_samples_come_first_and_tokens_take_the_rest():
     assert meshes.automatic(8, 4, 40) == MeshShape(fsdp=4, sequence=2)
 
 
+def test_tokens_may_have_more_devices_than_heads():
+    assert meshes.automatic(8, 1, 12) == MeshShape(sequence=8)
+
+
 @pytest.mark.parametrize(
     ("shape", "said"),
     [

@@ -34,6 +34,11 @@ def found() -> dict:
         "stage_1 on data=2,fsdp=2,tensor=2",
         "rollout on fsdp=2,sequence=4",
         "critic on fsdp=2,sequence=4",
+        "rollout on tensor=2,sequence=4",
+        "critic on tensor=2,sequence=4",
+        "ring_full on tensor=2,sequence=4",
+        "ring_full on sequence=8",
+        "ring_causal on sequence=8",
     ],
 )
 def test_sharded_equals_whole(found, job):

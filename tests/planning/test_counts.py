@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from lipforcing_jax.planning import hlo, operations
+from lipforcing_jax.planning import estimate, hlo, operations
 from lipforcing_jax.planning.plan import used_memory
 
 PRODUCT = 2 * 4 * 8 * 16
@@ -34,6 +34,18 @@ def test_operations_of_a_convolution():
     given = jax.ShapeDtypeStruct((1, 6, 6, 3), jnp.float32), jax.ShapeDtypeStruct((3, 3, 3, 5), jnp.float32)
     convolve = lambda x, w: jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))  # noqa: E501,E731
     assert operations.of_traced(jax.jit(convolve).trace(*given)) == 2 * 36 * 5 * 27
+
+
+def test_what_a_loop_leaves_to_a_later_one():
+    """Five turns of 4 x 16 numbers; what nobody reads is not kept."""
+
+    def stack(x, w, read):
+        _, kept = jax.lax.scan(lambda total, _: (total, multiply(x, w)), jnp.zeros(()), None, length=5)
+        return kept.sum() if read else x
+
+    given = jax.ShapeDtypeStruct((4, 8), jnp.float32), jax.ShapeDtypeStruct((8, 16), jnp.float32)
+    found = [estimate.stacked(jax.make_jaxpr(stack, static_argnums=2)(*given, read).jaxpr) for read in (True, False)]
+    assert found == [5 * 4 * 16 * 4, 0]
 
 
 LOOP = """HloModule small

@@ -1,0 +1,127 @@
+"""The programs of serving and of the teacher's sampler, with the shapes and places of what they are given.
+
+A stream's chunk goes through three programs: "see" makes latents of the pictures as they are and greyed, "chunk" is the
+student's step, "draw" makes pictures of its result. "hear" makes the features of a whole clip's sound, once. Only the
+student is cut along widths; of the others every chip has all, and does the work of its own streams.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from lipforcing_jax.models import wav2vec2
+from lipforcing_jax.models.dit import KeyValues
+from lipforcing_jax.models.presets import Preset
+from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.models.wan_vae import WanVAE
+from lipforcing_jax.models.wav2vec2 import Wav2Vec2
+from lipforcing_jax.parallel import sharding
+from lipforcing_jax.planning.programs import Job, Placing, Program, abstract_dit, numbers
+from lipforcing_jax.sampling import bidirectional, causal, stream
+from lipforcing_jax.sampling.codec import TinyCodec, WanCodec
+
+CLIP = 81
+"""Video frames of the clip whose sound is heard before the first chunk: those of the paper's clips."""
+
+
+def serving(preset: Preset, streams: int, mesh: Mesh, platform: str = "tpu") -> Job:
+    """One chunk of `streams` clips at once, and what comes before and after the student's part of it."""
+    place = Placing(mesh, "serve")
+    see, draw = codec_steps(preset, streams, place)
+    programs = [see, student_step(preset, streams, place, platform), draw]
+    if not preset.hears_samples:
+        programs.insert(0, hearing(preset, place))
+    return Job(programs, [program.args for program in programs])
+
+
+def student_step(preset: Preset, streams: int, place: Placing, platform: str) -> Program:
+    """The student's part of a stream's step in the middle of a clip."""
+    model = place.parameters(abstract_dit(preset, jnp.bfloat16, platform), jnp.bfloat16)
+    window, cfg, cells = preset.window, preset.dit, preset.latent_size
+    heads = lambda tree: placed_heads(tree, place)  # noqa: E731
+    state = jax.eval_shape(lambda m: causal.start(m, window, streams, cells, cells), model)
+    cache = state.cache._replace(frames=place.whole(state.cache.frames), length=place.whole(state.cache.length))
+    cache = cache._replace(k=heads(cache.k), v=heads(cache.v))
+    state = place.samples(state._replace(cache=None, chunk=None))._replace(cache=cache, chunk=place.whole(state.chunk))
+    text = heads(jax.eval_shape(lambda m, t: m.text_keys(t), model, numbers(streams, cfg.text_len, cfg.text_dim)))
+    latents = numbers(streams, window.chunk, cells, cells, cfg.latent_channels)
+    chunk = causal.ChunkCondition(
+        numbers(streams, 1, cells, cells, cfg.latent_channels), latents, latents,
+        numbers(streams, window.chunk, 4 * cfg.audio_dim),
+    )  # fmt: skip
+    noise = place.samples(numbers(len(preset.t_list) - 1, *latents.shape), axis=1)
+    mask = place.whole(numbers(cells, cells))
+
+    def step(model, text, mask, state, chunk, noise):
+        return causal.step(model, text, window, preset.t_list, mask, state, chunk, noise)
+
+    return Program(
+        "chunk", jax.jit(step, donate_argnums=3), (model, KeyValues(*text), mask, state, place.samples(chunk), noise),
+        {}, seconds_of_video=streams * stream.frames_per_chunk(preset) / 25,
+    )  # fmt: skip
+
+
+def codec_steps(preset: Preset, streams: int, place: Placing) -> tuple[Program, Program]:
+    """What sees a chunk's pictures and what draws them: Wan's encoder and the tiny decoder, or the tiny one both."""
+    tiny = nnx.eval_shape(lambda: TinyVAE(preset.tiny_vae, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+    hand = eye = TinyCodec(place.whole(tiny, jnp.bfloat16))
+    if preset.wan_vae is not None:
+        wan = nnx.eval_shape(lambda: WanVAE(preset.wan_vae, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))
+        eye = WanCodec(place.whole(wan, jnp.bfloat16))
+    size, cells = preset.face_size, preset.latent_size
+    drawn = streams * (2 if preset.keep_detail else 1)
+    sees = place.samples(jax.eval_shape(lambda c: c.encoder_memory(2 * streams, size), eye))
+    draws = place.samples(jax.eval_shape(lambda c: c.decoder_memory(drawn, cells), hand))
+    frames = place.samples(numbers(streams, stream.frames_per_chunk(preset), size, size, 3, dtype=jnp.uint8))
+    latents = place.samples(numbers(drawn, preset.window.chunk, cells, cells, preset.dit.latent_channels))
+    mask, first = place.whole((numbers(size, size), numbers(dtype=jnp.bool_)))
+    draw = lambda codec, latents, memory, first: codec.decode(latents, memory, first)  # noqa: E731
+    copies = undivided(place.mesh)
+    return (
+        Program("see", jax.jit(stream.look, donate_argnums=3), (eye, frames, mask, sees, first), {}, copies=copies),
+        Program("draw", jax.jit(draw, donate_argnums=2), (hand, latents, draws, first), {}, copies=copies),
+    )
+
+
+def hearing(preset: Preset, place: Placing) -> Program:
+    """Features of one clip's sound."""
+    ear = place.whole(nnx.eval_shape(lambda: Wav2Vec2(preset.audio, rngs=nnx.Rngs(0))))
+    wave = place.whole(numbers(CLIP * preset.audio.samples_per_frame))
+    hear = lambda ear, wave: wav2vec2.encode(ear, wave, CLIP)  # noqa: E731
+    return Program("hear", jax.jit(hear), (ear, wave), {}, copies=place.mesh.size)
+
+
+def undivided(mesh: Mesh) -> int:
+    """Chips that do the same: those along axes that do not cut the batch."""
+    return mesh.size // (mesh.shape["data"] * mesh.shape["fsdp"])
+
+
+def placed_heads(tree: Any, place: Placing) -> Any:
+    """Keys and values [layers, b, ..., heads, d]."""
+
+    def one(x):
+        axes = (None, "batch", *(None,) * (len(x.shape) - 4), "heads", None)
+        where = NamedSharding(place.mesh, sharding.spec(axes, x.shape, place.mesh))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+    return jax.tree.map(one, tree)
+
+
+def sampler(preset: Preset, clips: int, frames: int, mesh: Mesh, platform: str = "tpu") -> Job:
+    """The teacher's sampler of 50 guided steps over whole clips of `frames` latent frames."""
+    place, cfg = Placing(mesh, "train"), preset.dit
+    model = place.parameters(abstract_dit(preset, jnp.bfloat16, platform), jnp.bfloat16)
+    latents = numbers(clips, frames, preset.latent_size, preset.latent_size, cfg.latent_channels)
+    condition = numbers(*latents.shape[:-1], cfg.in_dim - cfg.latent_channels)
+    text = numbers(clips, cfg.text_len, cfg.text_dim)
+    audio = numbers(clips, frames, 4 * cfg.audio_dim)
+
+    def draw(model, noise, condition, text, negative_text, audio):
+        prompt = bidirectional.Prompt(model.text_keys(text), model.text_keys(negative_text), audio)
+        return bidirectional.sample(model, noise, condition, prompt)[0]
+
+    args = (model, *place.samples((latents, condition, text, text, audio)))
+    return Job([Program("50 steps", jax.jit(draw), args, {}, clips * (4 * frames - 3) / 25)], model)
