@@ -73,7 +73,7 @@ ONWARD: dict[str, dict[str, Any]] = {
     "nano_talkers": {"first": 1400, "pairs": 600, "speech_clips": 1200},
     "nano_teacher": {"start": BASE, "steps": 1500, "lr": 6e-4},
     "nano_df": {"steps": 400, "lr": 3e-4},
-    "nano_sf": {"steps": 150, "lr": 1e-4},
+    "nano_sf": {"steps": 150},
 }
 """How the recipe changes where it goes on from the bundled weights: other faces than theirs, and fewer updates."""
 
