@@ -20,7 +20,7 @@ from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.reproduction import report
 from lipforcing_jax.reproduction.comparison import Cast, Row, judged
 from lipforcing_jax.reproduction.report import Findings
-from lipforcing_jax.reproduction.stages import BASE, GIVEN, STUDENT, STUDENTS, TRAININGS, Size, Stage, t_list_of
+from lipforcing_jax.reproduction.stages import BASE, STUDENT, TRAININGS, Size, Stage, t_list_of
 from lipforcing_jax.sampling.bidirectional import Guidance
 from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.training import run as training
@@ -69,7 +69,7 @@ def reproduce(
     if size.onward:
         notes.once("weights", partial(take_over, weights, workdir))
     for stage in TRAININGS:
-        if not (size.onward and stage.name in GIVEN):
+        if stage.name not in size.left_out:
             notes.once(stage.name, partial(train, stage, size, workdir))
     preset = presets.by_name(PRESET)
     weights = deliver(workdir, preset)
@@ -137,7 +137,7 @@ class Troupe(NamedTuple):
 
     def rivals(self, size: Size) -> dict[str, Callable[[], Rival]]:
         """How each rival is made; one exists at a time."""
-        students = {name: partial(self.student, name) for name in STUDENTS}
+        students = {name: partial(self.student, name) for name in size.students}
         return students | {
             "teacher_guided": partial(self.teacher, GUIDED, size.teacher_steps),
             "teacher_plain": partial(self.teacher, PLAIN, size.teacher_steps),
@@ -193,7 +193,7 @@ def analyse(preset: Preset, size: Size, workdir: Path) -> None:
 def gather(size: Size, workdir: Path, seconds: dict[str, float]) -> Findings:
     """Everything that the report tells."""
     read = lambda name: json.loads((workdir / "results" / f"{name}.json").read_text())  # noqa: E731
-    names = ("truth", "source", *STUDENTS, "teacher_guided", "teacher_plain")
+    names = ("truth", "source", *size.students, "teacher_guided", "teacher_plain")
     results: dict[str, list[Row]] = {name: read(name)["rows"] for name in names}
     speed = {name: Speed(**numbers) for name, numbers in read("speed").items()}
     return Findings(size, results, speed, read("trajectories"), seconds, workdir / "results")

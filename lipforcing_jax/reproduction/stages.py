@@ -66,7 +66,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
 
 
 GIVEN = ("ear", "autoencoder", "sync_net")
-"""Trainings that a recipe which goes on from finished weights leaves out."""
+"""Trainings whose results a recipe that goes on from finished weights takes over."""
 BASE = "base.safetensors"
 """The network that the teacher of such a recipe begins as."""
 ONWARD: dict[str, dict[str, Any]] = {
@@ -91,13 +91,22 @@ class Size:
     study: Study
     fit_clips: int = 40
     onward: bool = False
-    """It goes on from finished weights: of the trainings, those of `GIVEN` are left out."""
+    """It goes on from finished weights."""
+    left_out: tuple[str, ...] = ()
+    """Names of trainings that are not made."""
     first_talker: int = 5000
     """Seeds below were looked at while the recipe was made."""
 
+    @property
+    def students(self) -> tuple[str, ...]:
+        """Those of `STUDENTS` that are made."""
+        return tuple(name for name in STUDENTS if name not in self.left_out)
+
 
 FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81, study=Study())
-GOING_ON = replace(FULL, changes=ONWARD, onward=True, trajectories=8)
+GOING_ON = replace(
+    FULL, changes=ONWARD, onward=True, left_out=(*GIVEN, "sw_dmd_reward_0833"), trajectories=8
+)  # fmt: skip
 SMALL = Size(
     MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
 )  # fmt: skip

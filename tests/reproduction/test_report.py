@@ -8,7 +8,7 @@ from lipforcing_jax.evaluation.rivals import Speed
 from lipforcing_jax.evaluation.trajectory import MEASURES
 from lipforcing_jax.reproduction import report
 from lipforcing_jax.reproduction.report import Findings
-from lipforcing_jax.reproduction.stages import FULL, GOING_ON, SMALL, STUDENT, STUDENTS
+from lipforcing_jax.reproduction.stages import FULL, GOING_ON, SMALL, STUDENT
 
 
 def rows(seed: int, better: float = 0.0):
@@ -18,7 +18,7 @@ def rows(seed: int, better: float = 0.0):
 
 def findings(folder, found: bool = True, size=FULL) -> Findings:
     """A student that is better than all others, and faster."""
-    names = ("truth", "source", *STUDENTS, "teacher_guided", "teacher_plain")
+    names = ("truth", "source", *size.students, "teacher_guided", "teacher_plain")
     results = {name: rows(i, better=float(name == STUDENT)) for i, name in enumerate(names)}
     gains = dict.fromkeys(MEASURES, 0.5)
     band = {"found": found, "high": 0.9, "low": 0.5, "gains": gains, "inside_window": 0.75, "window_covered": 1.0}
@@ -69,5 +69,8 @@ def test_the_miniature_says_that_it_means_nothing(tmp_path):
 
 def test_a_run_that_goes_on_from_weights_says_so(tmp_path):
     text = report.head(findings(tmp_path, size=GOING_ON))
+    whole = report.page(findings(tmp_path, size=GOING_ON))
+    assert "After stage 1 alone, landing" in whole and "landing 0.833" in whole
+    assert "more fidelity than landing at 0.833" not in whole
     assert "did not begin from nothing" in text and "600 pairs" in text and "mean nothing" not in text
     assert "from nothing" in report.head(findings(tmp_path)) and "--onward" not in report.head(findings(tmp_path))
