@@ -105,7 +105,7 @@ class Size:
 
 FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81, study=Study())
 GOING_ON = replace(
-    FULL, changes=ONWARD, onward=True, left_out=(*GIVEN, "sw_dmd_reward_0833"), trajectories=8
+    FULL, changes=ONWARD, onward=True, left_out=(*GIVEN, "sw_dmd_reward_0833"), trajectories=6
 )  # fmt: skip
 SMALL = Size(
     MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
