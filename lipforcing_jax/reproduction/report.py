@@ -222,7 +222,7 @@ combined analysis). Most Sync-C: {place(best["sync_c"])}. Nearest to the truth: 
 
 
 def seconds_table(findings: Findings) -> str:
-    lines = ["## Minutes\n", "| stage | minutes |", "|---|---|"]
+    lines = ["## Minutes\n", "Attempts that were stopped are not counted.\n", "| stage | minutes |", "|---|---|"]
     lines += [f"| {name} | {seconds / 60:.1f} |" for name, seconds in findings.seconds.items()]
     return "\n".join(lines) + "\n"
 
