@@ -121,7 +121,8 @@ def teacher():
     model, condition = base.join(part), jax.tree.map(lambda a: a[:1], tiny.condition()[:-1])
     told = type(tiny.condition())(*condition, tiny.condition().mask)
     prompt = Prompt(model.text_keys(told.text), model.text_keys(jnp.zeros_like(told.text)), told.audio)
-    return model, Seen(told.channels(), prompt, told.ref_sequence, told.masked_video), tiny.draw(5, *told.ref_sequence.shape)
+    seen = Seen(told.channels(), prompt, told.ref_sequence, told.masked_video)
+    return model, seen, tiny.draw(5, *told.ref_sequence.shape)
 
 
 def test_two_jumps_are_the_samplers_two_steps(teacher):
