@@ -12,8 +12,10 @@ import json
 from pathlib import Path
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.options import FPS
 from lipforcing_jax.planning import report
-from lipforcing_jax.planning.report import FPS, Plan
+from lipforcing_jax.planning.report import Plan
+from lipforcing_jax.whole_file import written_whole
 
 BEGIN, END = "<!-- plans -->", "<!-- end of plans -->"
 PAPER = {"1.3b": (31.6, 0.32), "14b": (15.1, 0.54)}
@@ -34,8 +36,10 @@ def add(page: Path, plans: list[Plan]) -> None:
         raise UserError(f"{page} must be a page with the lines {BEGIN} and {END}, between which plans go.") from error
     kept = merged(read(page.with_suffix(".json")), plans)
     records = [plan.record() for plan in kept]
-    page.with_suffix(".json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    page.write_text(f"{before}{BEGIN}\n\n{tables(kept)}\n\n{END}{after}", encoding="utf-8")
+    with written_whole(page.with_suffix(".json")) as growing:
+        growing.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    with written_whole(page) as growing:
+        growing.write_text(f"{before}{BEGIN}\n\n{tables(kept)}\n\n{END}{after}", encoding="utf-8")
 
 
 def read(path: Path) -> list[Plan]:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, fields
 
+from lipforcing_jax.options import FPS
 from lipforcing_jax.parallel import mesh as meshes
 from lipforcing_jax.parallel.mesh import MeshShape
 from lipforcing_jax.planning.asked import Asked, chosen
 from lipforcing_jax.planning.chips import CHIPS, Chip, Topology, larger
 from lipforcing_jax.planning.plan import Need, need, table
 
-FPS = 25
 FIRST_CHUNK = 2 / 3
 """Passes over the network of a clip's first chunk among those of a later one, which also fills the memory."""
 

@@ -18,6 +18,7 @@ from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.models.wan_vae import WanVAE
 from lipforcing_jax.models.wav2vec2 import Wav2Vec2
+from lipforcing_jax.options import FPS
 from lipforcing_jax.parallel import sharding
 from lipforcing_jax.planning.programs import Job, Placing, Program, abstract_dit, numbers
 from lipforcing_jax.sampling import bidirectional, causal, stream
@@ -60,7 +61,7 @@ def student_step(preset: Preset, streams: int, place: Placing, platform: str) ->
 
     return Program(
         "chunk", jax.jit(step, donate_argnums=3), (model, KeyValues(*text), mask, state, place.samples(chunk), noise),
-        {}, seconds_of_video=streams * stream.frames_per_chunk(preset) / 25,
+        {}, seconds_of_video=streams * stream.frames_per_chunk(preset) / FPS,
     )  # fmt: skip
 
 
@@ -124,4 +125,4 @@ def sampler(preset: Preset, clips: int, frames: int, mesh: Mesh, platform: str =
         return bidirectional.sample(model, noise, condition, prompt)[0]
 
     args = (model, *place.samples((latents, condition, text, text, audio)))
-    return Job([Program("50 steps", jax.jit(draw), args, {}, clips * (4 * frames - 3) / 25)], model)
+    return Job([Program("50 steps", jax.jit(draw), args, {}, clips * (4 * frames - 3) / FPS)], model)

@@ -15,14 +15,14 @@ from lipforcing_jax.evaluation.interval import interval
 from lipforcing_jax.evaluation.rivals import Rival, Speed
 from lipforcing_jax.media.comparison import contact_sheet, difference_frame, write_picture
 from lipforcing_jax.reproduction.comparison import Cast, Row
-from lipforcing_jax.reproduction.stages import SMALL, STUDENT, Size
+from lipforcing_jax.reproduction.stages import GOING_ON, SMALL, STUDENT, STUDENTS, Size
 from lipforcing_jax.reproduction.verdicts import CLAIMS, Bar, Verdict, bars, column, decide
 from lipforcing_jax.whole_file import written_whole
 
 NAME = "reproduction.md"
 FIGURES = "images/reproduction"
 SHOWN = (STUDENT, "stage1", "teacher_guided")
-SHEET, TRAJECTORIES, FACTORIAL = "talkers.png", "trajectories.png", "factorial.png"
+SHEET, TRAJECTORIES, FACTORIAL = "talkers.jpg", "trajectories.png", "factorial.png"
 TITLES = {
     "truth": "rendered truth",
     "source": "unchanged source",
@@ -86,17 +86,18 @@ def page(findings: Findings) -> str:
     verdicts = [decide(claim, findings.results) for claim in tested]
     parts = [
         head(findings), bars_table(bars(findings.results, STUDENT, findings.ratio)), students_table(findings),
+        left_out(findings),
         f"![Every student and the teacher]({FIGURES}/students.png)\n", speed_table(findings), claims_table(verdicts),
         trajectory_part(findings), f"## Pictures\n\n![Talkers]({FIGURES}/{SHEET})\n", seconds_table(findings),
     ]  # fmt: skip
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def head(findings: Findings) -> str:
     """What this page is, and on what it was made."""
     size, rows = findings.size, findings.results[STUDENT]
     hours = sum(findings.seconds.values()) / 3600
-    small = "" if size is not SMALL else (
+    small = "" if size.name != SMALL.name else (
         "\n**This is the miniature: it shows that every part runs. Its numbers mean nothing.**\n"
     )
     return f"""# Reproduction at nano size
@@ -113,13 +114,13 @@ that is rewarded by it may please it more than it pleases people.
 
 def origin(size: Size) -> str:
     """What was trained, and from what."""
-    if not size.onward:
+    if size.name != GOING_ON.name:
         return f"Written by `lipforcing reproduce`, version {__version__}, which trained everything on it from nothing."
-    pairs = size.changes["nano_talkers"]["pairs"]
+    talkers = size.changes["nano_talkers"]
     return f"""Written by `lipforcing reproduce --onward`, version {__version__}. It did not begin from nothing: ear,
 autoencoder and SyncNet were taken as they were, and the teacher began as the student of the same folder of weights, as
-the paper's began as a trained video model. Teacher and students were trained by this run, on {pairs} pairs of drawn
-talkers with faces that the earlier student never saw."""
+the paper's began as a trained video model. Teacher and students were trained by this run, on {talkers["pairs"]} pairs
+of drawn talkers with the faces of seeds from {talkers["first"]} on."""
 
 
 def bars_table(found: list[Bar]) -> str:
@@ -151,6 +152,12 @@ def students_table(findings: Findings) -> str:
         cells = ["" if m in skip else str(interval(column(rows, m))) for m in MEASURES]
         lines.append(f"| {TITLES[name]} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def left_out(findings: Findings) -> str:
+    """Which students of the whole recipe are not on this page."""
+    missing = [TITLES[name] for name in STUDENTS if name not in findings.results]
+    return f"This run left out: {', '.join(missing)}. Claims about what is missing are not tested.\n" if missing else ""
 
 
 def speed_table(findings: Findings) -> str:

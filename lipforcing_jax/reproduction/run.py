@@ -20,7 +20,7 @@ from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.reproduction import report
 from lipforcing_jax.reproduction.comparison import Cast, Row, judged
 from lipforcing_jax.reproduction.report import Findings
-from lipforcing_jax.reproduction.stages import BASE, STUDENT, TRAININGS, Size, Stage, t_list_of
+from lipforcing_jax.reproduction.stages import BASE, STUDENT, TRAININGS, Size, Stage, network_of, t_list_of
 from lipforcing_jax.sampling.bidirectional import Guidance
 from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.training import run as training
@@ -32,11 +32,20 @@ GUIDED, PLAIN = Guidance(4.5), Guidance(1.0)
 
 
 class Notes:
-    """What is finished, and how long it took: `reproduction.json` in the work folder."""
+    """What is finished, and how long it took: `reproduction.json` in the work folder.
 
-    def __init__(self, workdir: Path, say: Callable[[str], None]):
-        self.path, self.say = workdir / "reproduction.json", say
-        self.seconds: dict[str, float] = json.loads(self.path.read_text()) if self.path.exists() else {}
+    Raises:
+      UserError: the folder holds the run of another recipe.
+    """
+
+    def __init__(self, workdir: Path, recipe: str, say: Callable[[str], None]):
+        self.path, self.recipe, self.say = workdir / "reproduction.json", recipe, say
+        kept = json.loads(self.path.read_text()) if self.path.exists() else {"recipe": recipe, "seconds": {}}
+        if kept["recipe"] != recipe:
+            raise UserError(
+                f"{workdir} holds the {kept['recipe']} recipe and this is the {recipe} one; give another --workdir."
+            )
+        self.seconds: dict[str, float] = kept["seconds"]
 
     def once(self, name: str, work: Callable[[], object]) -> None:
         """Does `work` unless it was done before; time spent in earlier attempts that were stopped is not counted."""
@@ -46,9 +55,13 @@ class Notes:
         begin = time.perf_counter()
         work()
         self.seconds[name] = round(time.perf_counter() - begin, 1)
-        with written_whole(self.path) as growing:
-            growing.write_text(json.dumps(self.seconds, indent=1) + "\n")
+        write_json(self.path, {"recipe": self.recipe, "seconds": self.seconds})
         self.say(f"{name}: finished in {self.seconds[name] / 60:.1f} min")
+
+
+def write_json(path: Path, values) -> None:
+    with written_whole(path) as growing:
+        growing.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def reproduce(
@@ -57,28 +70,29 @@ def reproduce(
     """Trains everything, compares the students with the teacher, and writes the report into `out`.
 
     Args:
-      weights: the folder of finished weights that a size which is `onward` begins with.
+      weights: a folder of finished weights to begin with, for sizes that leave out the trainings of these.
 
     Returns:
       the folder with the weights of the finished student, for `--weights`.
 
     Raises:
-      UserError: a stage was refused; `weights` lacks a file.
+      UserError: a stage was refused; `weights` lacks a file; the folder holds the run of another recipe.
+      Stopped: a training was asked to end.
     """
-    notes = Notes(workdir, say)
-    if size.onward:
+    notes = Notes(workdir, size.name, say)
+    if weights is not None:
         notes.once("weights", partial(take_over, weights, workdir))
     for stage in TRAININGS:
         if stage.name not in size.left_out:
             notes.once(stage.name, partial(train, stage, size, workdir))
     preset = presets.by_name(PRESET)
-    weights = deliver(workdir, preset)
+    student = deliver(workdir, preset)
     notes.once("comparison", partial(compare, preset, size, workdir))
     notes.once("speed", partial(measure_speed, preset, size, workdir))
     notes.once("trajectories", partial(analyse, preset, size, workdir))
     report.write(gather(size, workdir, notes.seconds), out)
     say(f"report: {out / report.NAME}")
-    return weights
+    return student
 
 
 def train(stage: Stage, size: Size, workdir: Path) -> None:
@@ -162,7 +176,7 @@ def compare(preset: Preset, size: Size, workdir: Path) -> None:
     judged(folder / "source.json", [eye], examiner, cast, lambda talker: talker.source)
     rivals = Troupe.of(preset, workdir).rivals(size)
     for name, make in rivals.items():
-        rival, network = make(), "teacher" if name.startswith("teacher") else name
+        rival, network = make(), network_of(name)
         speak = lambda talker, rival=rival: rival(talker.source, talker.audio)  # noqa: E731
         judged(folder / f"{name}.json", [eye, workdir / f"{network}.safetensors"], examiner, cast, speak)
     report.draw_talkers(cast, {name: rivals[name]() for name in report.SHOWN}, folder)
@@ -173,7 +187,7 @@ def measure_speed(preset: Preset, size: Size, workdir: Path) -> None:
     talker = next(iter(cast_of(preset, size, workdir)))
     rivals = Troupe.of(preset, workdir).rivals(size)
     found = {n: time_rival(rivals[n](), talker.source, talker.audio)._asdict() for n in (STUDENT, "teacher_guided")}
-    (workdir / "results" / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
+    write_json(workdir / "results" / "speed.json", found)
 
 
 def analyse(preset: Preset, size: Size, workdir: Path) -> None:
@@ -185,7 +199,7 @@ def analyse(preset: Preset, size: Size, workdir: Path) -> None:
     clips = workdir / "trajectories" / of_these
     rows = trajectory.run(teacher, examiner_of(preset, size, workdir), cast.numbered(), clips, study)
     summary = trajectory.summarise(rows, study)
-    (folder / "trajectories.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_json(folder / "trajectories.json", summary)
     trade_off.trajectories(summary, folder / report.TRAJECTORIES)
     trade_off.factorial(summary, folder / report.FACTORIAL)
 

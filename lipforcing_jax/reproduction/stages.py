@@ -43,6 +43,11 @@ TRAININGS = (
 STUDENTS = ("stage1", "stage1_0833", "dmd_guided", "dmd_unguided", "sw_dmd", STUDENT, "sw_dmd_reward_0833")
 
 
+def network_of(rival: str) -> str:
+    """The training that made a rival's network; the teacher's two rivals share one."""
+    return "teacher" if rival.startswith("teacher_") else rival
+
+
 def t_list_of(student: str) -> tuple[float, ...]:
     """The schedule that a student was trained for."""
     return EARLIER if student.endswith("_0833") else RELEASED
@@ -70,19 +75,21 @@ GIVEN = ("ear", "autoencoder", "sync_net")
 BASE = "base.safetensors"
 """The network that the teacher of such a recipe begins as."""
 ONWARD: dict[str, dict[str, Any]] = {
-    "nano_talkers": {"first": 1400, "pairs": 600, "speech_clips": 1200},
+    "nano_talkers": {"first": 2000, "pairs": 600, "speech_clips": 1200},
     "nano_teacher": {"start": BASE, "steps": 1500, "lr": 6e-4},
     "nano_df": {"steps": 400, "lr": 3e-4},
     "nano_sf": {"steps": 150},
 }
-"""How the recipe changes where it goes on from the bundled weights: other faces than theirs, and fewer updates."""
+"""How the recipe changes where it goes on from the bundled weights: fewer updates, and faces that they have not seen,
+which are those of seeds from 2000 on: the bundled student learnt from those below."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything. `talkers` are held-out clips for the comparison, `trajectories` those for the teacher's
-    trajectories."""
+    """How much of everything, by a name that a work folder keeps. `talkers` are held-out clips for the comparison,
+    `trajectories` those for the teacher's trajectories."""
 
+    name: str
     changes: dict[str, dict[str, Any]]
     talkers: int
     trajectories: int
@@ -90,8 +97,6 @@ class Size:
     frames: int
     study: Study
     fit_clips: int = 40
-    onward: bool = False
-    """It goes on from finished weights."""
     left_out: tuple[str, ...] = ()
     """Names of trainings that are not made."""
     first_talker: int = 5000
@@ -103,10 +108,10 @@ class Size:
         return tuple(name for name in STUDENTS if name not in self.left_out)
 
 
-FULL = Size({}, talkers=64, trajectories=24, teacher_steps=50, frames=81, study=Study())
+FULL = Size("whole", {}, talkers=64, trajectories=24, teacher_steps=50, frames=81, study=Study())
 GOING_ON = replace(
-    FULL, changes=ONWARD, onward=True, left_out=(*GIVEN, "sw_dmd_reward_0833"), trajectories=6
+    FULL, name="onward", changes=ONWARD, left_out=(*GIVEN, "sw_dmd_reward_0833"), trajectories=6
 )  # fmt: skip
 SMALL = Size(
-    MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
+    "miniature", MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
 )  # fmt: skip

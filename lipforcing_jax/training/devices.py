@@ -115,8 +115,9 @@ def companions():
             raise
         reason = str(error).splitlines()[0]
         print(
-            f"error: Process {jax.process_index()} of {jax.process_count()} lost another one of its run ({reason}); "
-            "start all of them again, they go on from the newest checkpoint.", file=sys.stderr, flush=True,
+            f"error: Process {jax.process_index()} of {jax.process_count()} failed in what it does together with the "
+            f"others, most likely because one of them is gone ({reason}); start all of them again, they go on from the "
+            "newest checkpoint.", file=sys.stderr, flush=True,
         )  # fmt: skip
         os._exit(1)
 

@@ -4,8 +4,8 @@ import pytest
 
 from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.reproduction import run
-from lipforcing_jax.reproduction.run import take_over
-from lipforcing_jax.reproduction.stages import BASE, GIVEN, GOING_ON, SMALL, TRAININGS
+from lipforcing_jax.reproduction.run import Notes, take_over
+from lipforcing_jax.reproduction.stages import BASE, FULL, GIVEN, GOING_ON, SMALL, TRAININGS
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks
 
@@ -55,3 +55,13 @@ def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monk
         with pytest.raises(Stopped):
             run.reproduce(tmp_path, SMALL, tmp_path / "report", lambda text: None)
     assert begun == ["ear", "autoencoder", "talkers", "sync_net", "teacher", "teacher"]
+
+
+def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
+    """Else its stages would be taken for finished ones of this recipe."""
+    monkeypatch.setattr(run, "train", lambda stage, size, workdir: (_ for _ in ()).throw(Stopped("asked")))
+    with pytest.raises(Stopped):
+        run.reproduce(tmp_path, FULL, tmp_path / "report", lambda text: None)
+    Notes(tmp_path, FULL.name, lambda text: None).once("ear", lambda: None)
+    with pytest.raises(UserError, match="holds the whole recipe and this is the miniature one"):
+        run.reproduce(tmp_path, SMALL, tmp_path / "report", lambda text: None)
