@@ -85,12 +85,18 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
                         help="of the noise; the same seed gives the same frames")  # fmt: skip
 
 
+def _add_devices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--devices", type=_number(int, 1), default=1, metavar="N",
+                        help="cut the student among N accelerators, by its heads (default: 1)")  # fmt: skip
+
+
 def _add_sync(commands) -> None:
     parser = commands.add_parser("sync", help="write a video that speaks the given sound")
     parser.add_argument("--video", type=Path, required=True, help="the speaker; any file that FFmpeg reads")
     parser.add_argument("--audio", type=Path, required=True, help="what is to be spoken; a sound or video file")
     parser.add_argument("--out", type=Path, required=True, help="the result: .mp4, .m4v, .mov or .mkv")
     _add_common(parser)
+    _add_devices(parser)
     parser.add_argument("--start", type=_number(float, 0), default=0.0, metavar="S",
                         help="begin S seconds into the video")  # fmt: skip
     parser.add_argument("--duration", type=_number(float, 0.04), metavar="S", help="at most S seconds of result")
@@ -116,6 +122,7 @@ def _add_demo(commands) -> None:
     parser = commands.add_parser("demo", help="lip-sync the bundled clip and draw a contact sheet")
     parser.add_argument("--out-dir", type=Path, required=True, metavar="DIR", help="is made if missing")
     _add_common(parser)
+    _add_devices(parser)
     parser.set_defaults(run=_demo)
 
 
@@ -212,7 +219,7 @@ def _make(options, video: Path, audio: Path, out: Path, **settings):
     keep_compiled_programs()
     from lipforcing_jax.pipeline import LipSyncer, Options
 
-    syncer = LipSyncer.from_preset(options.preset, options.weights, getattr(options, "decoder", None))
+    syncer = LipSyncer.from_preset(options.preset, options.weights, getattr(options, "decoder", None), options.devices)
     chosen = Options(
         seed=options.seed, face=getattr(options, "face", 0), full_face=getattr(options, "full_face", False),
         reference_length=getattr(options, "reference_length", False), detector=getattr(options, "detector", "mtcnn"),

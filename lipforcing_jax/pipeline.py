@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float32, UInt8
 
 from lipforcing_jax import clips
@@ -23,6 +24,7 @@ from lipforcing_jax.media.faces import FaceDetector, create_detector
 from lipforcing_jax.media.mouth_mask import latent_mask, pixel_mask
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.options import FPS, SAMPLE_RATE, Options
+from lipforcing_jax.parallel import sharding
 from lipforcing_jax.report import Timings, prefetch
 from lipforcing_jax.sampling import stream
 from lipforcing_jax.sampling.plan import LEAD, Plan, plan, reference_plan
@@ -65,33 +67,40 @@ class LipSyncer:
         listener: Listener,
         detector: FaceDetector | None = None,
         weights: Sequence[Path] = (),
+        mesh: Mesh | None = None,
     ):
-        """`weights` are the files that the networks came from; a run's record names them by their hash."""
+        """`weights` are the files that the networks came from; a run's record names them by their hash. `mesh` is that
+        over which the networks lie, if any."""
         self.preset, self.networks, self.listener, self.detector = preset, networks, listener, detector
-        self.weights = list(weights)
+        self.weights, self.mesh = list(weights), mesh
         size, cells = preset.face_size, preset.latent_size
         self.masks = stream.Masks(
             jnp.asarray(pixel_mask(size), jnp.float32), jnp.asarray(latent_mask(cells), jnp.float32)
         )
-        self.text = stream.constant_text(networks)
+        with sharding.current(mesh):
+            self.text = jax.jit(stream.constant_text)(networks)
+        self._start = jax.jit(stream.start, static_argnums=1)
         self._step = jax.jit(stream.step, static_argnums=1)
         self.compile_seconds: float | None = None
 
     @classmethod
     def from_preset(
-        cls, name: str = "nano", weights: str | Path | None = None, decoder: str | None = None
+        cls, name: str = "nano", weights: str | Path | None = None, decoder: str | None = None, devices: int = 1
     ) -> "LipSyncer":
         """The preset called `name` with its bundled weights, or with those in the folder `weights`.
 
         Args:
           decoder: "taehv" or "wan", what draws the pictures of a converted preset; None takes the first that is there.
+          devices: among how many of this process's devices the student is cut, by its heads.
 
         Raises:
-          UserError: unknown preset or decoder; weights missing, damaged or of another size.
+          UserError: unknown preset or decoder; weights missing, damaged or of another size; fewer devices, or so many
+            do not divide the heads.
         """
-        loaded = weight_files.load(weight_files.find(name), None if weights is None else Path(weights), decoder)
+        folder = None if weights is None else Path(weights)
+        loaded = weight_files.load(weight_files.find(name), folder, decoder, devices)
         listener = listener_for(loaded.preset, loaded.wav2vec2)
-        return cls(loaded.preset, loaded.networks, listener, weights=loaded.files)
+        return cls(loaded.preset, loaded.networks, listener, weights=loaded.files, mesh=loaded.mesh)
 
     def warm_up(self) -> float:
         """Compiles the step (or loads it from the cache) and returns the seconds it took; 0 when done before."""
@@ -100,13 +109,28 @@ class LipSyncer:
         begin = time.perf_counter()
         size, per = self.preset.face_size, stream.frames_per_chunk(self.preset)
         blank = stream.Chunk(np.zeros((1, per, size, size, 3), np.uint8), self.listener.blank())
-        self._run(stream.start(self.networks, self.preset), blank, jax.random.key(0))
+        self._run(None, blank, jax.random.key(0))
         self.compile_seconds = time.perf_counter() - begin
         return self.compile_seconds
 
-    def _run(self, state: stream.StreamState, chunk: stream.Chunk, key):
-        state, frames = self._step(self.networks, self.preset, self.masks, self.text, state, chunk, key)
-        return state, np.asarray(frames)[0]
+    def _run(self, state: stream.StreamState | None, chunk: stream.Chunk, key):
+        """One step, of a new stream if there is no state.
+
+        Raises:
+          UserError: the devices have no room for it.
+        """
+        try:
+            with sharding.current(self.mesh):
+                state = self._start(self.networks, self.preset) if state is None else state
+                state, frames = self._step(self.networks, self.preset, self.masks, self.text, state, chunk, key)
+            return state, np.asarray(frames)[0]
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(
+                f"There is no room for a stream of {self.preset.name} on these devices; cut the student among more of "
+                "them by --devices N, or choose a smaller preset."
+            ) from error
 
     def plan(self, samples: int, options: Options = Options()) -> Plan:  # noqa: B008 - frozen
         """Frames and chunks for so many samples of sound at 16 kHz.
@@ -185,7 +209,6 @@ class LipSyncer:
                 yield chunk, None
                 continue
             with timings.stage("networks"):
-                state = stream.start(self.networks, self.preset) if state is None else state
                 state, drawn = self._run(state, stream.Chunk(chunk.crops[None], sound), key)
             yield chunk, drawn
 

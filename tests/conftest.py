@@ -10,6 +10,8 @@ import pytest
 GOLDENS = Path(__file__).parent / "goldens"
 GOLDEN = "golden"
 COMPILED = pytest.StashKey[str]()
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""Most programs of the tests run once or twice: compiling them takes longer than running them."""
 
 
 def pytest_addoption(parser):
@@ -21,7 +23,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Processes that tests start find the programs that were compiled before them."""
+    """Machine code is made quickly, unless XLA_FLAGS is set, be it to nothing; what XLA fuses stays the same. Processes
+    that tests start find the programs that were compiled before them."""
+    os.environ.setdefault("XLA_FLAGS", QUICK)
     config.stash[COMPILED] = tempfile.mkdtemp(prefix="compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", config.stash[COMPILED])
 

@@ -17,6 +17,7 @@ from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.distill import distillation, optimisers
 from lipforcing_jax.distill.reward import RewardConfig
 from lipforcing_jax.distill.self_forcing import Recipe
+from lipforcing_jax.training import devices
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.self_forcing import Fixed, Rules, make_advance
 
@@ -31,18 +32,21 @@ def clip(index: int) -> Batch:
     )  # fmt: skip
 
 
-def pieces(reward: RewardConfig | None = None, rules: Rules = Rules(2), teacher_seed: int = 3):  # noqa: B008
+def pieces(
+    reward: RewardConfig | None = None, rules: Rules = Rules(2), teacher_seed: int = 3, eps=1e-8, mesh=None  # noqa: B008
+):
     """State and update of the smallest stage 2."""
     base, student = tiny.network()
     teacher = tiny.filled(student, teacher_seed)
     told = tiny.condition(1)
     judge = None if reward is None else tiny.judge()
-    fixed = Fixed(base, teacher, judge, told.mask, told.text, jnp.zeros_like(told.text))
+    fixed = devices.place(Fixed(base, teacher, judge, told.mask, told.text, jnp.zeros_like(told.text)), mesh)
     optimise = distillation.Optimisers(
-        optimisers.adamw(1e-3, 0.0, 0.999, 1e-8, 0.01, 10.0), optimisers.adamw(1e-3, 0.0, 0.999, 1e-8, 0.01)
+        optimisers.adamw(1e-3, 0.0, 0.999, eps, 0.01, 10.0), optimisers.adamw(1e-3, 0.0, 0.999, eps, 0.01)
     )
     recipe = Recipe(window=tiny.WINDOW, t_list=(0.999, 0.0), reward=reward)
-    return distillation.create(student, teacher, optimise), make_advance(fixed, recipe, optimise, rules)
+    state = devices.place(distillation.create(student, teacher, optimise), mesh)
+    return state, make_advance(fixed, recipe, optimise, rules)
 
 
 def batches(seed: int = 0) -> grain.DatasetIterator:

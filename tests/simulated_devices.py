@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import tiny_stage2 as tiny
 
+from lipforcing_jax import LipSyncer
 from lipforcing_jax.distill import critic, diffusion_forcing, student, train_state
 from lipforcing_jax.distill.condition import Condition, predict_x0
 from lipforcing_jax.distill.reward import sync_scores
@@ -15,6 +17,7 @@ from lipforcing_jax.distill.rollout import draw_noise
 from lipforcing_jax.models.attention import attend
 from lipforcing_jax.parallel import mesh as meshes
 from lipforcing_jax.parallel import sharding
+from lipforcing_jax.sampling import stream
 
 BATCH = 4
 tiny.CFG = replace(tiny.CFG, dim=48, num_heads=4)  # heads for four devices
@@ -93,6 +96,31 @@ MESHES = {
 }  # fmt: skip
 
 
+SERVING = 4
+"""Devices that serve one stream together."""
+
+
+def serve(devices: int, chunks: int = 4):
+    """Frames of a stream of nano's, how many programs its steps took, and how many slices of a kernel there are."""
+    syncer = LipSyncer.from_preset(devices=devices)
+    # A function of its own: compiled programs of one function are shared, and so is their count.
+    syncer._step = jax.jit(lambda *given: stream.step(*given), static_argnums=1)
+    rng, state, frames = np.random.default_rng(0), None, []
+    size, blank = syncer.preset.face_size, syncer.listener.blank()
+    for _ in range(chunks):
+        seen = rng.integers(0, 255, (1, stream.frames_per_chunk(syncer.preset), size, size, 3), dtype=np.uint8)
+        chunk = stream.Chunk(seen, rng.normal(0, 0.1, blank.shape).astype(np.float32))
+        state, drawn = syncer._run(state, chunk, jax.random.key(1))
+        frames.append(drawn)
+    kernel, cache = syncer.networks.dit.blocks.ffn_in.kernel[...], state.sampler.cache.k
+    return np.stack(frames), syncer._step._cache_size(), [slices(kernel), slices(cache)]
+
+
+def slices(x: jax.Array) -> int:
+    """How many different slices of an array its devices hold."""
+    return len({str(shard.index) for shard in x.addressable_shards})
+
+
 def place(given, mesh):
     base, part, *arrays = given
     base = base._replace(frozen=jax.device_put(base.frozen, sharding.shardings(base.frozen, mesh)))
@@ -117,13 +145,10 @@ def main() -> None:
             for name in jobs:
                 sharded = jax.jit(JOBS[name])(*placed)
                 found[f"{name} on {text}"] = float(difference(jax.device_get(sharded), whole[name]))
-    print(json.dumps({"differences": found, "slices": slices_of_a_kernel(placed)}))
-
-
-def slices_of_a_kernel(placed) -> int:
-    """How many different slices of one frozen kernel the devices of the last mesh hold."""
+    (alone, *_), (shared, programs, cut) = serve(1), serve(SERVING)
+    served = {"difference": float(abs(alone - shared).max()), "programs": programs, "slices": cut}
     kernel = placed[0].frozen["blocks"]["ffn_in"]["kernel"][...]
-    return len({str(shard.index) for shard in kernel.addressable_shards})
+    print(json.dumps({"differences": found, "slices": slices(kernel), "served": served}))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,12 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 16000) -> Path:
     return path
 
 
+@pytest.mark.parametrize("devices, reason", [("9", "9 devices are asked for and there are "), ("0", "not a number")])
+def test_devices_that_are_not_there_are_refused(capsys, tmp_path, devices, reason):
+    status, lines = sync(capsys, tmp_path, VIDEO, SPEECH, None, "--devices", devices)
+    assert status == 2 and len(lines) == 1 and reason in lines[0]
+
+
 def tone(rate: int, channels: int) -> np.ndarray:
     wave_form = 0.2 * np.sin(2 * np.pi * 220 * np.arange(round(SECONDS * rate)) / rate)
     return np.repeat(wave_form[:, None], channels, axis=1)

@@ -101,6 +101,21 @@ def check(shape: MeshShape, devices: int, batch: int, heads: int) -> None:
         )
 
 
+def for_stream(count: int, heads: int) -> Mesh | None:
+    """A mesh that cuts a student's widths among the first `count` devices of this process; None for one device.
+
+    Raises:
+      UserError: there are fewer, or so many do not divide the heads.
+    """
+    if count == 1:
+        return None
+    there = jax.local_devices()
+    if count > len(there):
+        raise UserError(f"{count} devices are asked for and there are {len(there)}; choose at most as many.")
+    check(MeshShape(tensor=count), count, 1, heads)
+    return make(MeshShape(tensor=count), there[:count])
+
+
 def make(shape: MeshShape, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh over `devices`, all by default, neighbours on the axes that talk most (the last ones)."""
     sizes = tuple(asdict(shape).values())

@@ -5,15 +5,21 @@ The mesh is the one that `jax.set_mesh` has made current, so networks and losses
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.tree_util import keystr
 
 from lipforcing_jax.parallel.rules import ACTIVATIONS, TABLE, Regime, parameter_axes
 
 Axes = Sequence[str | None]
+
+
+def current(mesh: Mesh | None) -> AbstractContextManager:
+    """In it networks and losses place their arrays on the mesh; without one nothing changes."""
+    return nullcontext() if mesh is None else jax.set_mesh(mesh)
 
 
 def spec(axes: Axes, shape: Sequence[int], mesh, table=ACTIVATIONS) -> PartitionSpec:
@@ -85,6 +91,11 @@ def parameter_spec(path, leaf, mesh, regime: Regime = "train") -> PartitionSpec:
 def shardings(tree: Any, mesh, regime: Regime = "train") -> Any:
     """Where parameters, their gradients or an optimiser's memory of them lie."""
     return jax.tree.map_with_path(lambda path, x: NamedSharding(mesh, parameter_spec(path, x, mesh, regime)), tree)
+
+
+def everywhere(tree: Any, mesh) -> Any:
+    """Places of what every device has all of."""
+    return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), tree)
 
 
 def constrain_parameters(tree: Any) -> Any:

@@ -69,6 +69,11 @@ class Placing(NamedTuple):
         """Arrays with a batch axis."""
         return sharding.abstract(tree, sharding.batch_shardings(tree, self.mesh, axis))
 
+    def along(self, x: jax.ShapeDtypeStruct, axes: sharding.Axes) -> jax.ShapeDtypeStruct:
+        """An array whose axes have names of `parallel.rules`."""
+        place = NamedSharding(self.mesh, sharding.spec(axes, x.shape, self.mesh))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
     def whole(self, tree: Any, dtype=None) -> Any:
         """What every device has all of, in `dtype` where it is given."""
         everywhere = NamedSharding(self.mesh, PartitionSpec())

@@ -5,12 +5,10 @@ student's step, "draw" makes pictures of its result. "hear" makes the features o
 student is cut along widths; of the others every chip has all, and does the work of its own streams.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from lipforcing_jax.models import wav2vec2
 from lipforcing_jax.models.dit import KeyValues
@@ -19,9 +17,8 @@ from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.models.wan_vae import WanVAE
 from lipforcing_jax.models.wav2vec2 import Wav2Vec2
 from lipforcing_jax.options import FPS
-from lipforcing_jax.parallel import sharding
 from lipforcing_jax.planning.programs import Job, Placing, Program, abstract_dit, numbers
-from lipforcing_jax.sampling import bidirectional, causal, stream
+from lipforcing_jax.sampling import bidirectional, causal, placement, stream
 from lipforcing_jax.sampling.codec import TinyCodec, WanCodec
 
 CLIP = 81
@@ -42,12 +39,10 @@ def student_step(preset: Preset, streams: int, place: Placing, platform: str) ->
     """The student's part of a stream's step in the middle of a clip."""
     model = place.parameters(abstract_dit(preset, jnp.bfloat16, platform), jnp.bfloat16)
     window, cfg, cells = preset.window, preset.dit, preset.latent_size
-    heads = lambda tree: placed_heads(tree, place)  # noqa: E731
     state = jax.eval_shape(lambda m: causal.start(m, window, streams, cells, cells), model)
-    cache = state.cache._replace(frames=place.whole(state.cache.frames), length=place.whole(state.cache.length))
-    cache = cache._replace(k=heads(cache.k), v=heads(cache.v))
-    state = place.samples(state._replace(cache=None, chunk=None))._replace(cache=cache, chunk=place.whole(state.chunk))
-    text = heads(jax.eval_shape(lambda m, t: m.text_keys(t), model, numbers(streams, cfg.text_len, cfg.text_dim)))
+    state = placement.of_sampler(state, place.along)
+    text = jax.eval_shape(lambda m, t: m.text_keys(t), model, numbers(streams, cfg.text_len, cfg.text_dim))
+    text = placement.by_heads(text, place.along)
     latents = numbers(streams, window.chunk, cells, cells, cfg.latent_channels)
     chunk = causal.ChunkCondition(
         numbers(streams, 1, cells, cells, cfg.latent_channels), latents, latents,
@@ -57,7 +52,8 @@ def student_step(preset: Preset, streams: int, place: Placing, platform: str) ->
     mask = place.whole(numbers(cells, cells))
 
     def step(model, text, mask, state, chunk, noise):
-        return causal.step(model, text, window, preset.t_list, mask, state, chunk, noise)
+        state, predictions = causal.step(model, text, window, preset.t_list, mask, state, chunk, noise)
+        return placement.of_sampler(state), predictions
 
     return Program(
         "chunk", jax.jit(step, donate_argnums=3), (model, KeyValues(*text), mask, state, place.samples(chunk), noise),
@@ -98,17 +94,6 @@ def hearing(preset: Preset, place: Placing) -> Program:
 def undivided(mesh: Mesh) -> int:
     """Chips that do the same: those along axes that do not cut the batch."""
     return mesh.size // (mesh.shape["data"] * mesh.shape["fsdp"])
-
-
-def placed_heads(tree: Any, place: Placing) -> Any:
-    """Keys and values [layers, b, ..., heads, d]."""
-
-    def one(x):
-        axes = (None, "batch", *(None,) * (len(x.shape) - 4), "heads", None)
-        where = NamedSharding(place.mesh, sharding.spec(axes, x.shape, place.mesh))
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
-
-    return jax.tree.map(one, tree)
 
 
 def sampler(preset: Preset, clips: int, frames: int, mesh: Mesh, platform: str = "tpu") -> Job:

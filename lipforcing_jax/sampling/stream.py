@@ -17,7 +17,7 @@ from lipforcing_jax.models.audio import LogMelEncoder, context, encode_window
 from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
 from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
-from lipforcing_jax.sampling import causal, detail
+from lipforcing_jax.sampling import causal, detail, placement
 from lipforcing_jax.sampling.codec import Codec
 from lipforcing_jax.sampling.plan import LEAD
 
@@ -73,7 +73,7 @@ def start(networks: Networks, preset: Preset, batch: int = 1) -> StreamState:
     """State before the first chunk."""
     size = preset.face_size
     cells = preset.latent_size
-    return StreamState(
+    state = StreamState(
         causal.start(networks.dit, preset.window, batch, cells, cells),
         # Both source streams, as they are and masked, go through the encoder as one batch of two.
         networks.codec.encoder_memory(2 * batch, size),
@@ -81,11 +81,12 @@ def start(networks: Networks, preset: Preset, batch: int = 1) -> StreamState:
         networks.codec.decoder_memory(batch * (2 if preset.keep_detail else 1), cells),
         jnp.zeros((batch, 1, cells, cells, preset.dit.latent_channels)),
     )
+    return placement.of_stream(state)
 
 
 def constant_text(networks: Networks, batch: int = 1) -> KeyValues:
     """Cross-attention keys and values of the fixed prompt."""
-    return networks.dit.text_keys(jnp.repeat(networks.text, batch, axis=0))
+    return placement.by_heads(networks.dit.text_keys(jnp.repeat(networks.text, batch, axis=0)))
 
 
 def listen(ear: LogMelEncoder | None, audio: Array, first: Array) -> Float[Array, "b t 4a"]:
@@ -126,7 +127,7 @@ def step(
         frames = detail.restore(*jnp.split(drawn, 2), chunk.frames.astype(jnp.float32) / 255)
     else:
         frames, decoder = networks.codec.decode(predictions[-1], state.decoder, first)
-    return StreamState(sampler, encoder, decoder, ref_latent), frames
+    return placement.of_stream(StreamState(sampler, encoder, decoder, ref_latent)), frames
 
 
 def run(

@@ -1,5 +1,6 @@
 """The networks of the two distillation stages from a run's settings: base, student, critic, teacher, judge."""
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from lipforcing_jax.data import reader
@@ -21,6 +23,7 @@ from lipforcing_jax.models.attention import best_backend
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import LoRAConfig, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
+from lipforcing_jax.parallel import sharding
 from lipforcing_jax.training import devices
 from lipforcing_jax.weights import networks, store, trained_part, training_parts
 
@@ -33,16 +36,18 @@ class Actors(NamedTuple):
     teacher: nnx.State | None
 
 
-def load(config, preset: Preset, workdir: Path) -> Actors:
+def load(config, preset: Preset, workdir: Path, mesh: Mesh | None = None) -> Actors:
     """What `config` says: `trained` "everything" takes whole networks, "low_rank" pairs on a converted base.
+
+    On a mesh every device has its slices; those of a converted base are all that it ever reads.
 
     Raises:
       UserError: weights are missing or do not fit; `trained` is unknown.
     """
     if config.trained == "everything":
-        return whole_networks(config, preset, workdir)
+        return devices.place(whole_networks(config, preset, workdir), mesh)
     if config.trained == "low_rank":
-        return low_rank_parts(config, preset, workdir)
+        return low_rank_parts(config, preset, workdir, mesh)
     raise UserError(f'trained={config.trained!r} is unknown; it is "low_rank" or "everything".')
 
 
@@ -73,17 +78,18 @@ def weights_folder(config) -> Path:
     return Path(config.weights)
 
 
-def low_rank_parts(config, preset: Preset, workdir: Path) -> Actors:
+def low_rank_parts(config, preset: Preset, workdir: Path, mesh: Mesh | None) -> Actors:
     """The release's trained parts on a converted base. The teacher is the adapter, and so is a student if `start` is
     empty."""
     folder = weights_folder(config)
     backend = best_backend(jax.default_backend())
-    base = training_parts.load_base(folder, jnp.dtype(config.dtype), attention=backend)
-    adapter = training_parts.load_adapter(folder)
+    places = None if mesh is None else partial(sharding.shardings, mesh=mesh)
+    base = training_parts.load_base(folder, jnp.dtype(config.dtype), places, backend)
+    adapter = training_parts.load_adapter(folder, places)
     if not config.start:
         return Actors(base, adapter, adapter)
     student = trained_part.read(workdir / config.start, preset.dit, lora_of(config))
-    return Actors(base, jax.tree.map(jnp.asarray, student), adapter)
+    return Actors(base, devices.place(jax.tree.map(jnp.asarray, student), mesh), adapter)
 
 
 def whole_networks(config, preset: Preset, workdir: Path) -> Actors:

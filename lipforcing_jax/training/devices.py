@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import sys
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -76,11 +76,6 @@ def share() -> dict[str, int]:
     return {"host": jax.process_index(), "hosts": jax.process_count()}
 
 
-def current(mesh: Mesh | None) -> AbstractContextManager:
-    """In it networks and losses place their arrays on the mesh."""
-    return nullcontext() if mesh is None else jax.set_mesh(mesh)
-
-
 def together(batch: Any, mesh: Mesh | None) -> Any:
     """The samples of all processes as one batch; given are those of this one."""
     if mesh is None:
@@ -99,6 +94,11 @@ def together(batch: Any, mesh: Mesh | None) -> Any:
 def whole(tree: Any) -> Any:
     """Arrays that this process can read in full."""
     return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
+
+
+def here(tree: Any) -> Any:
+    """Arrays that every process has whole, as this one's own: for what it does without the others."""
+    return tree if jax.process_count() == 1 else jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.errors import Stopped, UserError
+from lipforcing_jax.parallel import sharding
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import devices
 from lipforcing_jax.training.checkpoints import Checkpoints, check_record
@@ -76,7 +77,7 @@ def fit(
       record: what the run was started with; going on with something else is refused.
       max_skipped: how many samples or updates with numbers that are not finite may be left out.
       mesh: over which the state lies; batches are put on it. Of several processes the first one writes the files, and
-        the others' numbers go to folders of their own; none of them draws pictures.
+        the others' numbers go to folders of their own.
 
     Writes metrics.jsonl, tensorboard/, checkpoints/ and record.json in `workdir`.
 
@@ -90,13 +91,12 @@ def fit(
         check_record(workdir, record)
     log_folder = workdir if devices.first_process() else workdir / f"process_{jax.process_index()}"
     log_folder.mkdir(exist_ok=True)
-    sample = sample if jax.process_count() == 1 else None
     key, skipped = jax.random.key(seed), 0.0
     with (
         Checkpoints(workdir / "checkpoints", keep, best) as checkpoints,
         MetricsLog(log_folder) as log,
         stop_request() as asked_here,
-        devices.current(mesh),
+        sharding.current(mesh),
         devices.companions(),
     ):
         state = checkpoints.restore(state, batches)

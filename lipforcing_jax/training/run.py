@@ -6,6 +6,7 @@ import importlib.util
 from importlib import resources
 from pathlib import Path
 
+import jax
 import ml_collections
 
 from lipforcing_jax.errors import UserError
@@ -23,6 +24,8 @@ STAGES = {
     "self_forcing": "self_forcing",
 }
 """The module of each stage in this room; its `train(config, workdir)` returns what it made."""
+SHARED = ("flow_matching", "diffusion_forcing", "self_forcing")
+"""Stages that several processes can run together."""
 FILES = {"dataset", "weights", "start", "teacher", "negative_prompt"}
 """Fields that name files and folders."""
 
@@ -98,10 +101,16 @@ def run(config: ml_collections.ConfigDict, workdir: Path) -> Path:
     """Runs one stage; returns the file with its weights.
 
     Raises:
-      UserError: no such stage, a field names a bucket's address, or the stage was refused.
+      UserError: no such stage, a field names a bucket's address, several processes run a stage for one, or the stage
+        was refused.
     """
     for name in sorted(FILES & set(config.keys())):
         refuse_address(name, config[name])
     if config.stage not in STAGES:
         raise UserError(f"Unknown stage {config.stage!r}; the stages are {', '.join(STAGES)}.")
+    if jax.process_count() > 1 and config.stage not in SHARED:
+        raise UserError(
+            f"The stage {config.stage!r} trains in one process; start it once and without --distributed. Several "
+            f"processes share {', '.join(SHARED)}."
+        )
     return importlib.import_module(f"lipforcing_jax.training.{STAGES[config.stage]}").train(config, workdir)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from lipforcing_jax.data import reader
@@ -131,16 +132,14 @@ def together(metrics: list[dict[str, Array]]) -> dict[str, Array]:
     return {name: v.sum() if name.startswith("skipped") else v.mean() for name, v in gathered.items()}
 
 
-def fixed_parts(config, preset: Preset, workdir: Path) -> tuple[Fixed, nnx.State]:
-    """Networks and tables of a run, and the student it starts from."""
-    found = actors.load(config, preset, workdir)
+def fixed_parts(config, preset: Preset, workdir: Path, mesh: Mesh | None) -> tuple[Fixed, nnx.State]:
+    """Networks and tables of a run, and the student it starts from, in their places."""
+    found = actors.load(config, preset, workdir, mesh)
     judge = actors.load_judge(config, preset, workdir) if config.reward != "none" else None
     prompts = jnp.asarray(reader.prompts(actors.dataset_folder(config, workdir)))
-    fixed = Fixed(
-        found.base, found.teacher, judge, jnp.asarray(latent_mask(preset.latent_size), jnp.float32), prompts,
-        actors.negative_text(config, preset),
-    )  # fmt: skip
-    return fixed, found.student
+    mask, negative_text = latent_mask(preset.latent_size), actors.negative_text(config, preset)
+    rest = devices.place((judge, jnp.asarray(mask, jnp.float32), prompts, negative_text), mesh)
+    return Fixed(found.base, found.teacher, *rest), found.student
 
 
 def check(config) -> None:
@@ -170,7 +169,7 @@ def train(config, workdir: Path) -> Path:
     check(config)
     preset, recipe, optimise = actors.preset_of(config), recipe_of(config), optimisers_of(config)
     mesh = devices.mesh_of(config, preset.dit.num_heads)
-    fixed, student = devices.place(fixed_parts(config, preset, workdir), mesh)
+    fixed, student = fixed_parts(config, preset, workdir, mesh)
     state = devices.place(distillation.create(student, fixed.teacher, optimise), mesh)
     vae = fixed.judge.vae if fixed.judge else actors.load_decoder(config, preset, workdir)
     batch = actors.first_batch(config, workdir, "val", config.val_clips)

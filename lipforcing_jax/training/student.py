@@ -82,7 +82,7 @@ def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_df.py); returns the weights file."""
     preset = actors.preset_of(config)
     mesh = devices.mesh_of(config, preset.dit.num_heads)
-    found = devices.place(actors.load(config, preset, workdir), mesh)
+    found = actors.load(config, preset, workdir, mesh)
     prompts = reader.prompts(actors.dataset_folder(config, workdir))
     vae = actors.load_decoder(config, preset, workdir)
     channel_weights = jnp.ones(preset.dit.latent_channels)

@@ -21,6 +21,7 @@ from lipforcing_jax.models.presets import WindowConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.options import FPS, SAMPLE_RATE
 from lipforcing_jax.sampling.plan import LEAD
+from lipforcing_jax.training import devices
 from lipforcing_jax.training.conditions import condition_of
 
 
@@ -60,7 +61,8 @@ class Validation:
     def __init__(
         self, batch: Batch, mask: Array, prompts: Array, recipe: Recipe, vae: TinyVAE, judge: Judge | None, folder: Path
     ):
-        self.batch, self.recipe, self.vae, self.judge, self.folder = batch, recipe, vae, judge, folder
+        self.batch, self.recipe, self.judge, self.folder = batch, recipe, judge, folder
+        self.vae = devices.here(vae)
         self.condition, self.key = condition_of(batch, mask, prompts), jax.random.key(0)
 
     def made(self, base: Base, student: nnx.State) -> Float[Array, "b t h w c"]:
@@ -78,9 +80,11 @@ class Validation:
 
     def draw(self, base: Base, student: nnx.State, step: int, count: int = 2, moments: int = 8) -> None:
         """Writes source, target and result of `count` clips side by side as a video with the first one's sound, and as
-        a sheet of moments."""
+        a sheet of moments. Of several processes all make the clips and the first one draws them."""
+        x0 = devices.whole(self.made(base, student))
+        if not devices.first_process():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
-        x0 = self.made(base, student)
         shown = (self.batch.ref_sequence, self.batch.target, x0)
         clips = [
             [pictures(decode(self.vae, latents[i : i + 1])) for latents in shown]

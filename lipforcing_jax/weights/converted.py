@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +21,9 @@ from lipforcing_jax.errors import UserError
 from lipforcing_jax.weights import parts, piecewise, safetensors_file
 
 MANIFEST = "manifest.json"
+Places = Callable[[nnx.State], Any]
+"""From a state without arrays to a pytree of shardings like it."""
+
 FORMAT = 1
 TEXT_FILE = "text.safetensors"
 TEXT_KEY = "text"
@@ -130,22 +134,25 @@ def config_of(manifest: Manifest, part: str):
     return parts.config_from(part, manifest.parts[part].config)
 
 
-def load_part(folder: Path, part: str, make: Callable[[], nnx.Module], dtype=None, shardings=None) -> nnx.Module:
+def load_part(
+    folder: Path, part: str, make: Callable[[], nnx.Module], dtype=None, places: Places | None = None
+) -> nnx.Module:
     """The module that `make()` declares with the parameters of a part.
 
     Args:
       dtype: of the parameters; None keeps that in which they are stored.
-      shardings: one `jax.sharding.Sharding` for all parameters, or a pytree of them like the module's state. Every
-        device reads its shards only. None puts everything on the first device.
+      places: makes shardings of the state, such as `parallel.sharding.shardings` on a mesh. Every device reads its
+        shards only, and no device need have room for all. None puts everything on the first device.
 
     Raises:
-      UserError: the part is missing, damaged, or does not hold exactly the parameters of the module.
+      UserError: the part is missing, damaged, does not hold exactly the parameters of the module, or a device has no
+        room for it.
     """
     graphdef, state = nnx.split(nnx.eval_shape(make))
-    return nnx.merge(graphdef, load_state(folder, part, state, dtype, shardings))
+    return nnx.merge(graphdef, load_state(folder, part, state, dtype, places))
 
 
-def load_state(folder: Path, part: str, state: nnx.State, dtype=None, shardings=None) -> nnx.State:
+def load_state(folder: Path, part: str, state: nnx.State, dtype=None, places: Places | None = None) -> nnx.State:
     """The same for any of a module's parameters, of which `state` tells the shapes."""
     path = place(folder, part)
     if not path.is_dir():
@@ -159,7 +166,7 @@ def load_state(folder: Path, part: str, state: nnx.State, dtype=None, shardings=
         raise UserError(
             f"The weights in {path} do not fit this {part}: {len(wrong)} parameters differ, first {'.'.join(wrong[0])}."
         )
-    placed = _placements(state, shardings)
+    placed = _shardings(state, places)
     target = {
         name: jax.ShapeDtypeStruct(shape, dtype or stored[name].dtype, sharding=placement)
         for (name, shape), placement in zip(wanted.items(), placed, strict=True)
@@ -168,17 +175,12 @@ def load_state(folder: Path, part: str, state: nnx.State, dtype=None, shardings=
     return nnx.from_flat_state({p: leaf.replace(restored[name]) for name, (p, leaf) in flat.items()})
 
 
-def _placements(state: nnx.State, shardings) -> list[jax.sharding.Sharding]:
+def _shardings(state: nnx.State, places: Places | None) -> list[jax.sharding.Sharding]:
     """One sharding per leaf, in the order of the flat state."""
-    leaves = nnx.to_flat_state(state)
-    if shardings is None:
-        shardings = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    if isinstance(shardings, jax.sharding.Sharding):
-        return [shardings] * len(leaves)
-    found = jax.tree.leaves(shardings, is_leaf=lambda x: isinstance(x, jax.sharding.Sharding))
-    if len(found) != len(leaves):
-        raise ValueError(f"{len(found)} shardings for {len(leaves)} parameters")
-    return found
+    if places is None:
+        first = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return [first] * len(nnx.to_flat_state(state))
+    return jax.tree.leaves(places(state))
 
 
 def _restore(path: Path, target: dict[tuple[str, ...], jax.ShapeDtypeStruct]) -> dict[tuple[str, ...], Array]:
@@ -186,10 +188,14 @@ def _restore(path: Path, target: dict[tuple[str, ...], jax.ShapeDtypeStruct]) ->
         with ocp.StandardCheckpointer() as checkpointer:
             return piecewise.flattened(checkpointer.restore(path.absolute(), piecewise.nested(target)))
     except Exception as error:
-        # Orbax wraps what goes wrong in a bare exception; a device without room for the weights is no fault of theirs.
+        # Orbax wraps what goes wrong in a bare exception.
         fault = error.__cause__ if type(error) is Exception else error
         if isinstance(fault, OSError | ValueError):
             raise UserError(f"The weights in {path} are damaged; convert them again.") from error
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise UserError(
+                f"A device has no room for its share of the weights in {path}; spread them over more devices."
+            ) from error
         raise
 
 

@@ -1,6 +1,7 @@
 """The networks of a preset: nano's from the package or a folder of safetensors, the others' from a converted folder."""
 
 from dataclasses import replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.models.attention import best_backend
 from lipforcing_jax.models.audio import LogMelEncoder
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import PRESETS, Preset
@@ -17,6 +20,9 @@ from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.models.wan_vae import WanVAE
 from lipforcing_jax.models.wav2vec2 import Wav2Vec2
+from lipforcing_jax.parallel import mesh as meshes
+from lipforcing_jax.parallel import sharding
+from lipforcing_jax.parallel.sharding import everywhere
 from lipforcing_jax.sampling.codec import Codec, PairedCodec, TinyCodec, WanCodec
 from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.weights import converted, store
@@ -31,13 +37,15 @@ FITS = {"student": "dit", "vae": "wan_vae", "taehv": "tiny_vae", "wav2vec2": "au
 class Loaded(NamedTuple):
     """A preset as its weights have it.
 
-    `wav2vec2` hears the sound where the stream does not; the hash of `files` names the weights.
+    `wav2vec2` hears the sound where the stream does not; the hash of `files` names the weights; over `mesh`, if any,
+    the networks lie.
     """
 
     preset: Preset
     networks: Networks
     wav2vec2: Wav2Vec2 | None
     files: list[Path]
+    mesh: Mesh | None
 
 
 def bundled_folder(preset: Preset) -> Path:
@@ -85,28 +93,34 @@ def assemble(preset: Preset, dit: DiT, vae: TinyVAE, ear: LogMelEncoder) -> Netw
     return Networks(dit, TinyCodec(vae), ear, jnp.zeros((1, preset.dit.text_len, preset.dit.text_dim)))
 
 
-def load(preset: Preset, folder: Path | None = None, decoder: str | None = None) -> Loaded:
+def load(preset: Preset, folder: Path | None = None, decoder: str | None = None, devices: int = 1) -> Loaded:
     """Networks of `preset` from `folder`, or from the package.
 
     Args:
       decoder: what draws a converted preset's pictures, one of `DECODERS`; None takes the first that is there.
+      devices: among how many of this process's devices the student is cut; of the other networks each has all.
 
     Raises:
       UserError: the preset has no bundled weights and no folder is given; parts are missing, damaged or of another
-        size; the decoder is unknown or not for this preset.
+        size; the decoder is unknown or not for this preset; there are fewer devices or they do not divide the heads.
     """
     if decoder is not None and decoder not in DECODERS:
         raise UserError(f"Unknown decoder {decoder!r}; there are {' and '.join(DECODERS)}.")
     if not preset.hears_samples:
-        return load_converted(preset, folder, decoder)
+        return load_converted(preset, folder, decoder, devices)
     if decoder is not None:
         raise UserError(f"The preset {preset.name} has one decoder of its own; leave --decoder away.")
     folder = bundled_folder(preset) if folder is None else folder
+    mesh = meshes.for_stream(devices, preset.dit.num_heads)
     parts = {part: store.load_module(folder / FILES[part], make) for part, make in makers(preset).items()}
-    return Loaded(preset, assemble(preset, **parts), None, [folder / name for name in FILES.values()])
+    networks = assemble(preset, **parts)
+    if mesh is not None:
+        places = everywhere(networks, mesh)._replace(dit=sharding.shardings(networks.dit, mesh, "serve"))
+        networks = jax.device_put(networks, places)
+    return Loaded(preset, networks, None, [folder / name for name in FILES.values()], mesh)
 
 
-def load_converted(preset: Preset, folder: Path | None, decoder: str | None) -> Loaded:
+def load_converted(preset: Preset, folder: Path | None, decoder: str | None, devices: int) -> Loaded:
     """The same from a folder that `lipforcing convert` made. The sizes are those of the folder."""
     if folder is None:
         raise UserError(
@@ -126,21 +140,27 @@ def load_converted(preset: Preset, folder: Path | None, decoder: str | None) -> 
         )
     sizes = {FITS[part]: converted.config_of(manifest, part) for part in needed if part in FITS}
     preset = _with_sizes(preset, sizes, folder)
-    dtype = compute_dtype()
+    dtype, attention = compute_dtype(), best_backend(jax.default_backend())
     make = {
-        "student": lambda: DiT(preset.dit, dtype=dtype, rngs=nnx.Rngs(0)),
+        "student": lambda: DiT(preset.dit, dtype=dtype, attention=attention, rngs=nnx.Rngs(0)),
         "vae": lambda: WanVAE(preset.wan_vae, dtype=dtype, rngs=nnx.Rngs(0)),
         "taehv": lambda: TinyVAE(preset.tiny_vae, dtype=dtype, rngs=nnx.Rngs(0)),
         "wav2vec2": lambda: Wav2Vec2(preset.audio, rngs=nnx.Rngs(0)),
     }
-    parts = {part: converted.load_part(folder, part, make[part]) for part in needed if part in make}
+    mesh = meshes.for_stream(devices, preset.dit.num_heads)
+    places = {}
+    if mesh is not None:
+        # The sound is heard by one device, before the step.
+        places = dict.fromkeys(("vae", "taehv"), partial(everywhere, mesh=mesh))
+        places["student"] = partial(sharding.shardings, mesh=mesh, regime="serve")
+    parts = {p: converted.load_part(folder, p, make[p], places=places.get(p)) for p in needed if p in make}
     codec: Codec = WanCodec(parts["vae"])
     if decoder == "taehv":
         codec = PairedCodec(codec, TinyCodec(parts["taehv"]))
     text = jnp.asarray(converted.load_text(folder))
     # The manifest holds the hashes of all files that the parts were converted from.
     files = [folder / converted.MANIFEST]
-    return Loaded(preset, Networks(parts["student"], codec, None, text), parts["wav2vec2"], files)
+    return Loaded(preset, Networks(parts["student"], codec, None, text), parts["wav2vec2"], files, mesh)
 
 
 def compute_dtype() -> jnp.dtype:

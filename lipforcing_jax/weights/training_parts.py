@@ -16,6 +16,7 @@ from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import DiTConfig, LoRAConfig, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.weights import converted, parts, stacked, trained_part
+from lipforcing_jax.weights.converted import Places
 from lipforcing_jax.weights.source import Source
 
 
@@ -59,11 +60,11 @@ def _told(lora: LoRAConfig) -> str:
     return " and ".join(f"{name} {value:g}" for name, value in asdict(lora).items())
 
 
-def load_base(folder: Path, dtype=None, shardings=None, attention: Backend = "xla") -> Base:
+def load_base(folder: Path, dtype=None, places: Places | None = None, attention: Backend = "xla") -> Base:
     """The structure of all roles' networks and what they share, in the precision in which it is stored.
 
     Args:
-      dtype: in which the networks compute. shardings: as of `converted.load_part`. attention: as of `DiT`.
+      dtype: in which the networks compute. places: as of `converted.load_part`. attention: as of `DiT`.
 
     Raises:
       UserError: base or adapter is missing or damaged.
@@ -71,17 +72,17 @@ def load_base(folder: Path, dtype=None, shardings=None, attention: Backend = "xl
     cfg, lora = network_sizes(folder)
     model = nnx.eval_shape(lambda: DiT(cfg, lora=lora, dtype=dtype, attention=attention, rngs=nnx.Rngs(0)))
     abstract = nnx.from_flat_state(trained_part.abstract_frozen(cfg))
-    return Base(nnx.graphdef(model), converted.load_state(folder, parts.BASE, abstract, shardings=shardings))
+    return Base(nnx.graphdef(model), converted.load_state(folder, parts.BASE, abstract, places=places))
 
 
-def load_adapter(folder: Path, shardings=None) -> nnx.State:
+def load_adapter(folder: Path, places: Places | None = None) -> nnx.State:
     """The trained part that all roles start from, in float32, as optimisers need it.
 
     Raises:
       UserError: base or adapter is missing or damaged.
     """
     abstract = nnx.from_flat_state(trained_part.abstract_state(*network_sizes(folder)))
-    return converted.load_state(folder, parts.ADAPTER, abstract, jnp.float32, shardings)
+    return converted.load_state(folder, parts.ADAPTER, abstract, jnp.float32, places)
 
 
 def load_decoder(folder: Path, dtype=None) -> TinyVAE:

@@ -48,3 +48,10 @@ def test_sharded_equals_whole(found, job):
 
 def test_devices_hold_slices(found):
     assert found["slices"] == 8
+
+
+def test_several_devices_serve_a_stream_as_one_does(found):
+    """Frames in [0, 1]; sums over heads are made in another order."""
+    assert found["served"]["difference"] < 1e-4
+    assert found["served"]["programs"] == 1
+    assert found["served"]["slices"] == [4, 4]

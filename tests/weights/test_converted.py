@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -78,33 +77,23 @@ def test_parts_load_in_another_precision(given, folder):
     same(load_part(folder, "taehv", tiny_vae, dtype=jnp.float32), expected, jnp.float32)
 
 
-def test_one_sharding_holds_for_all_parameters(folder):
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[-1])
-    module = load_part(folder, "taehv", tiny_vae, shardings=sharding)
-    assert all(leaf.sharding == sharding for leaf in jax.tree.leaves(nnx.state(module)))
-
-
 MESH = """
 import sys
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 import jax, numpy as np
 from flax import nnx
-from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 from lipforcing_jax.models.dit import DiT
+from lipforcing_jax.parallel import mesh as meshes, sharding
 from lipforcing_jax.weights.converted import config_of, load_part, read_manifest
 
 folder = Path(sys.argv[1])
 config = config_of(read_manifest(folder), "student")
 make = lambda: DiT(config, rngs=nnx.Rngs(0))
-mesh = jax.make_mesh((2, 4), ("fsdp", "tensor"), axis_types=(AxisType.Auto,) * 2)
-by_rank = {3: P(None, "fsdp", "tensor"), 2: P("fsdp", "tensor")}
-shardings = jax.tree.map(
-    lambda x: NamedSharding(mesh, by_rank.get(x.ndim, P()) if all(n % 8 == 0 for n in x.shape[-2:]) else P()),
-    nnx.state(nnx.eval_shape(make)),
-)
-sharded, plain = load_part(folder, "student", make, shardings=shardings), load_part(folder, "student", make)
-for placed, there, here in zip(*map(jax.tree.leaves, (shardings, nnx.state(sharded), nnx.state(plain))), strict=True):
+places = partial(sharding.shardings, mesh=meshes.make(meshes.parse("fsdp=2,tensor=4")))
+sharded, plain = load_part(folder, "student", make, places=places), load_part(folder, "student", make)
+wanted = places(nnx.state(nnx.eval_shape(make)))
+for placed, there, here in zip(*map(jax.tree.leaves, (wanted, nnx.state(sharded), nnx.state(plain))), strict=True):
     assert there.sharding == placed and len(here.devices()) == 1
     np.testing.assert_array_equal(np.asarray(there), np.asarray(here))
 kernel = sharded.blocks.ffn_in.kernel[...]
@@ -116,11 +105,6 @@ def test_the_student_loads_straight_into_a_mesh_of_eight_devices(folder):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", MESH, str(folder)], env=flags, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_a_number_of_shardings_that_does_not_fit_is_a_mistake_of_the_caller(folder):
-    with pytest.raises(ValueError, match="1 shardings for"):
-        load_part(folder, "taehv", tiny_vae, shardings=[jax.sharding.SingleDeviceSharding(jax.devices()[0])])
 
 
 def test_the_manifest_gives_sizes(folder):
