@@ -5,6 +5,7 @@ Pictures are [b, t, s, s, 3] in [0, 1], four to a latent frame; a clip begins wi
 autoencoder computes in, pictures and latents are float32 outside.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -68,31 +69,25 @@ class WanCodec(NamedTuple):
         return self.vae.decoder.memory(batch, cells, cells, self.vae.dtype)
 
     def encode(self, pixels: Float[Array, "b t s s 3"], memory: wan_vae.Memory, first):
+        def lone(group, memory):
+            return self.vae.encode(group[:, LEAD:], memory, True)
+
+        def full(group, memory):
+            return self.vae.encode(group, memory, False)
+
         groups = _split(2 * pixels.astype(self.vae.dtype) - 1, GROUP)
-
-        def lone(memory):
-            return self.vae.encode(groups[0][:, LEAD:], memory, True)
-
-        def full(memory):
-            return self.vae.encode(groups[0], memory, False)
-
-        start, memory = jax.lax.cond(first, lone, full, memory)
-        memory, rest = jax.lax.scan(lambda m, g: self.vae.encode(g, m, False)[::-1], memory, groups[1:])
-        return jnp.concatenate([start, _join(rest)], axis=1).astype(pixels.dtype), memory
+        latents, memory = _one_by_one(lone, full, groups, memory, first)
+        return latents.astype(pixels.dtype), memory
 
     def decode(self, latents: Float[Array, "b t h w c"], memory: wan_vae.Memory, first):
-        parts = _split(latents.astype(self.vae.dtype), 1)
-
-        def lone(memory):
-            frame, memory = self.vae.decode(parts[0], memory, True)
+        def lone(part, memory):
+            frame, memory = self.vae.decode(part, memory, True)
             return jnp.repeat(frame, GROUP, axis=1), memory
 
-        def full(memory):
-            return self.vae.decode(parts[0], memory, False)
+        def full(part, memory):
+            return self.vae.decode(part, memory, False)
 
-        start, memory = jax.lax.cond(first, lone, full, memory)
-        memory, rest = jax.lax.scan(lambda m, z: self.vae.decode(z, m, False)[::-1], memory, parts[1:])
-        frames = jnp.concatenate([start, _join(rest)], axis=1)
+        frames, memory = _one_by_one(lone, full, _split(latents.astype(self.vae.dtype), 1), memory, first)
         return jnp.clip(0.5 + 0.5 * frames, 0, 1).astype(latents.dtype), memory
 
 
@@ -113,6 +108,21 @@ class PairedCodec(NamedTuple):
 
     def decode(self, latents: Float[Array, "b t h w c"], memory, first):
         return self.hand.decode(latents, memory, first)
+
+
+def _one_by_one(lone: Callable, full: Callable, parts: Float[Array, "n b t h w c"], memory, first: Bool[Array, ""]):
+    """`full` of every part in turn, but `lone` of a clip's very first: what comes of them, joined, and the memory.
+
+    Both stand in the scan's body, once, since each takes a compiler minutes at the size of the release.
+    """
+
+    def one(memory, given):
+        part, opens = given
+        made, memory = jax.lax.cond(opens, lone, full, part, memory)
+        return memory, made
+
+    memory, made = jax.lax.scan(one, memory, (parts, first & (jnp.arange(parts.shape[0]) == 0)))
+    return _join(made), memory
 
 
 def _split(frames: Float[Array, "b t h w c"], group: int) -> Float[Array, "n b group h w c"]:
