@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from lipforcing_jax.errors import UserError
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import LoRAConfig
+from lipforcing_jax.parallel import sharding
 from lipforcing_jax.weights import (
     converted,
     dit_names,
@@ -138,10 +140,11 @@ def test_networks_compute_in_the_kind_of_numbers_that_is_asked_for(folder):
     assert isinstance(base, Base) and base.join(training_parts.load_adapter(folder)).dtype == jnp.bfloat16
 
 
-def test_a_mesh_restores_both_parts_with_its_shardings(folder):
-    replicated = jax.sharding.NamedSharding(jax.make_mesh((1,), ("data",)), jax.sharding.PartitionSpec())
-    base, adapter = training_parts.load_base(folder, None, replicated), training_parts.load_adapter(folder, replicated)
-    assert {leaf.sharding for leaf in jax.tree.leaves((base.frozen, adapter))} == {replicated}
+def test_a_mesh_restores_both_parts_where_they_belong(folder):
+    mesh = jax.make_mesh((1,), ("data",))
+    places = partial(sharding.everywhere, mesh=mesh)
+    base, adapter = training_parts.load_base(folder, None, places), training_parts.load_adapter(folder, places)
+    assert {leaf.sharding.mesh for leaf in jax.tree.leaves((base.frozen, adapter))} == {mesh}
 
 
 def test_the_decoder_lies_in_the_same_folder(folder, tmp_path):
