@@ -57,6 +57,13 @@ def test_nothing_recompiles_during_a_clip(syncer, clip):
     assert fresh._step._cache_size() == 1
 
 
+def test_devices_without_room_get_one_sentence(syncer, clip):
+    fresh = LipSyncer(syncer.preset, syncer.networks, syncer.listener)
+    fresh._step = lambda *given: (None, jax.numpy.zeros(1 << 50))
+    with pytest.raises(UserError, match="no room for a stream of nano"):
+        fresh.sync(*clip)
+
+
 def test_silence_and_speech_move_the_mouth_differently(syncer, clip):
     frames, audio = clip
     spoken = syncer.sync(frames, audio).frames.astype(int)

@@ -103,17 +103,26 @@ def here(tree: Any) -> Any:
 
 @contextmanager
 def companions():
-    """Ends this process with one sentence where another one of the run is gone.
+    """Ends this process with one sentence where another one of the run is gone, and says what to do where a device has
+    no room.
 
-    At once, and not by an exception: on the way out checkpoints and the runtime would wait at barriers for the lost
+    In the first case at once, and not by an exception: on the way out checkpoints and the runtime would wait at barriers for the lost
     process until its heartbeat is missed, and then abort without a word of what to do.
+
+    Raises:
+      UserError: a device has no room.
     """
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in str(error):
-            raise
         reason = str(error).splitlines()[0]
+        if "RESOURCE_EXHAUSTED" in reason:
+            raise UserError(
+                f"A device has no room for this run ({reason}); ask lipforcing plan --suggest for a mesh that fits, "
+                "recompute more by remat=full, or take a larger slice."
+            ) from error
+        if jax.process_count() == 1:
+            raise
         print(
             f"error: Process {jax.process_index()} of {jax.process_count()} failed in what it does together with the "
             f"others, most likely because one of them is gone ({reason}); start all of them again, they go on from the "

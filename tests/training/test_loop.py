@@ -36,6 +36,15 @@ def test_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_device_without_room_gets_one_sentence(tmp_path):
+    def greedy(state, draws, key):
+        return state, {"size": jnp.zeros(1 << 50).max()}
+
+    state = train_state.create({"w": jnp.zeros(3)}, optax.adam(0.1))
+    with pytest.raises(UserError, match="A device has no room for this run"):
+        fit(state, greedy, drawn(lambda i: np.zeros(3)), steps=1, workdir=tmp_path, seed=0)
+
+
 def test_metrics_are_written_as_lines_of_json(tmp_path):
     run(tmp_path, 6)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
