@@ -106,8 +106,8 @@ def companions():
     """Ends this process with one sentence where another one of the run is gone, and says what to do where a device has
     no room.
 
-    In the first case at once, and not by an exception: on the way out checkpoints and the runtime would wait at barriers for the lost
-    process until its heartbeat is missed, and then abort without a word of what to do.
+    In the first case at once, and not by an exception: on the way out checkpoints and the runtime would wait at
+    barriers for the lost process until its heartbeat is missed, and then abort without a word of what to do.
 
     Raises:
       UserError: a device has no room.
