@@ -20,11 +20,14 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
+import tiny_stage2 as tiny  # noqa: E402
 
 from lipforcing_jax.distill import train_state  # noqa: E402
+from lipforcing_jax.distill.self_forcing import Recipe  # noqa: E402
 from lipforcing_jax.errors import UserError  # noqa: E402
 from lipforcing_jax.training import devices  # noqa: E402
 from lipforcing_jax.training.loop import drawn, fit  # noqa: E402
+from lipforcing_jax.training.validation import Validation  # noqa: E402
 
 BATCH, WIDTH = 4, 16
 """One sample for each device: a process has fewer than there are shares."""
@@ -52,28 +55,33 @@ def linear(mesh):
 
     optimiser = optax.adam(float(rate))
     state = train_state.create({"ffn_in": {"kernel": jnp.zeros((WIDTH, WIDTH))}}, optimiser, averaged=False)
-    return devices.place(state, mesh), train_state.make_step(loss, optimiser, None), samples
+    return devices.place(state, mesh), train_state.make_step(loss, optimiser, None), samples, None
 
 
 def stage2(mesh):
-    """Stage 2 on the smallest networks. Adam's quotient is kept near its argument: the usual one makes of a rounding
-    error of a gradient near 0 a whole step."""
+    """Stage 2 on the smallest networks, and pictures of its student. Adam's quotient is kept near its argument: the
+    usual one makes of a rounding error of a gradient near 0 a whole step."""
 
     def samples(index: int):
         clips = [interrupted_run.clip(BATCH * index + row) for row in range(BATCH)[mine()]]
         return jax.tree.map(lambda *rows: np.concatenate(rows), *clips)
 
-    return *interrupted_run.pieces(eps=1.0, mesh=mesh), samples
+    base, told = devices.place(tiny.network()[0], mesh), tiny.condition(1)
+    recipe = Recipe(window=tiny.WINDOW, t_list=(0.999, 0.0), reward=None)
+    vae = devices.everywhere(tiny.judge().vae, mesh)
+    looked_at = Validation(interrupted_run.clip(0), told.mask, told.text, recipe, vae, None, Path(folder) / "samples")
+    draw = lambda state, step: looked_at.draw(base, state.student, step)  # noqa: E731
+    return *interrupted_run.pieces(eps=1.0, mesh=mesh), samples, draw
 
 
 def main() -> None:
     if int(processes) > 1:
         devices.join_processes(patience=10)
     mesh = devices.mesh_of(Config(mesh=mesh_text), heads=4)
-    state, advance, samples = {"linear": linear, "stage2": stage2}[problem](mesh)
+    state, advance, samples, draw = {"linear": linear, "stage2": stage2}[problem](mesh)
     state = fit(
         state, advance, drawn(samples), steps=int(steps), workdir=Path(folder), seed=0, save_every=3, log_every=1,
-        record={"rate": rate}, mesh=mesh,
+        record={"rate": rate}, sample=draw, mesh=mesh,
     )  # fmt: skip
     leaves = jax.tree.leaves(devices.whole(state.params if problem == "linear" else (state.student, state.critic)))
     if devices.first_process():

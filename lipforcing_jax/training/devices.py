@@ -71,6 +71,11 @@ def place(tree: Any, mesh: Mesh | None) -> Any:
     return tree if mesh is None else jax.device_put(tree, sharding.shardings(tree, mesh))
 
 
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """What every device has all of."""
+    return tree if mesh is None else jax.device_put(tree, sharding.everywhere(tree, mesh))
+
+
 def share() -> dict[str, int]:
     """The part of a data set that this process reads, as fields of `Reading`."""
     return {"host": jax.process_index(), "hosts": jax.process_count()}
@@ -94,11 +99,6 @@ def together(batch: Any, mesh: Mesh | None) -> Any:
 def whole(tree: Any) -> Any:
     """Arrays that this process can read in full."""
     return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
-
-
-def here(tree: Any) -> Any:
-    """Arrays that every process has whole, as this one's own: for what it does without the others."""
-    return tree if jax.process_count() == 1 else jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def fixed_parts(config, preset: Preset, workdir: Path, mesh: Mesh | None) -> tup
     judge = actors.load_judge(config, preset, workdir) if config.reward != "none" else None
     prompts = jnp.asarray(reader.prompts(actors.dataset_folder(config, workdir)))
     mask, negative_text = latent_mask(preset.latent_size), actors.negative_text(config, preset)
-    rest = devices.place((judge, jnp.asarray(mask, jnp.float32), prompts, negative_text), mesh)
+    rest = devices.everywhere((judge, jnp.asarray(mask, jnp.float32), prompts, negative_text), mesh)
     return Fixed(found.base, found.teacher, *rest), found.student
 
 
@@ -171,7 +171,7 @@ def train(config, workdir: Path) -> Path:
     mesh = devices.mesh_of(config, preset.dit.num_heads)
     fixed, student = fixed_parts(config, preset, workdir, mesh)
     state = devices.place(distillation.create(student, fixed.teacher, optimise), mesh)
-    vae = fixed.judge.vae if fixed.judge else actors.load_decoder(config, preset, workdir)
+    vae = fixed.judge.vae if fixed.judge else devices.everywhere(actors.load_decoder(config, preset, workdir), mesh)
     batch = actors.first_batch(config, workdir, "val", config.val_clips)
     folder = workdir / config.name / "samples"
     validation = Validation(batch, fixed.mask, fixed.prompts, recipe, vae, fixed.judge, folder)

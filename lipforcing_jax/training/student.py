@@ -84,7 +84,7 @@ def train(config, workdir: Path) -> Path:
     mesh = devices.mesh_of(config, preset.dit.num_heads)
     found = actors.load(config, preset, workdir, mesh)
     prompts = reader.prompts(actors.dataset_folder(config, workdir))
-    vae = actors.load_decoder(config, preset, workdir)
+    vae = devices.everywhere(actors.load_decoder(config, preset, workdir), mesh)
     channel_weights = jnp.ones(preset.dit.latent_channels)
     if config.visible_channels:
         seen = actors.first_batch(config, workdir, "train", config.batch, config.chunk)

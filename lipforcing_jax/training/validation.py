@@ -55,14 +55,13 @@ def decode(vae: TinyVAE, latents: Float[Array, "1 t h w c"]) -> Float[Array, "1 
 class Validation:
     """The first clips of the validation split, the same at every look.
 
-    Without a judge there is no Sync-C; `vae` draws the pictures.
+    Without a judge there is no Sync-C; `vae` draws the pictures, and every device has all of it.
     """
 
     def __init__(
         self, batch: Batch, mask: Array, prompts: Array, recipe: Recipe, vae: TinyVAE, judge: Judge | None, folder: Path
     ):
-        self.batch, self.recipe, self.judge, self.folder = batch, recipe, judge, folder
-        self.vae = devices.here(vae)
+        self.batch, self.recipe, self.vae, self.judge, self.folder = batch, recipe, vae, judge, folder
         self.condition, self.key = condition_of(batch, mask, prompts), jax.random.key(0)
 
     def made(self, base: Base, student: nnx.State) -> Float[Array, "b t h w c"]:
@@ -80,16 +79,16 @@ class Validation:
 
     def draw(self, base: Base, student: nnx.State, step: int, count: int = 2, moments: int = 8) -> None:
         """Writes source, target and result of `count` clips side by side as a video with the first one's sound, and as
-        a sheet of moments. Of several processes all make the clips and the first one draws them."""
+        a sheet of moments. All of several processes decode the clips, and the first one writes them."""
         x0 = devices.whole(self.made(base, student))
-        if not devices.first_process():
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
         shown = (self.batch.ref_sequence, self.batch.target, x0)
         clips = [
             [pictures(decode(self.vae, latents[i : i + 1])) for latents in shown]
             for i in range(min(count, x0.shape[0]))
         ]
+        if not devices.first_process():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
         frames = np.concatenate([np.concatenate(row, axis=2) for row in clips], axis=1)
         sound = self.batch.waveform[0].astype(np.float32) / 32768
         path = self.folder / f"{step:06d}.mp4"
