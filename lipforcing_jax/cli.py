@@ -11,6 +11,7 @@ from lipforcing_jax.cli_data import add_data
 from lipforcing_jax.cli_plan import add_plan
 from lipforcing_jax.cli_reproduce import add_reproduce
 from lipforcing_jax.cli_weights import add_convert, add_download
+from lipforcing_jax.compiled_programs import cache_folder, keep_compiled_programs
 from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.work_folder import made_folder
 
@@ -162,31 +163,6 @@ def _quiet() -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     # PyAV is silent unless given a level, and must not be: its hook takes Python's lock on a codec's own thread, for
     # which a decoder that is being freed waits while it holds that lock.
-
-
-def cache_folder() -> Path:
-    """Where compiled programs are kept between runs."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "lipforcing_jax"
-
-
-def keep_compiled_programs(folder: Path | None = None) -> None:
-    """Compiled programs outlive the process; where the folder can't be used, every run compiles anew.
-
-    They go to JAX_COMPILATION_CACHE_DIR where that is set, else to `folder`, else to the user's cache.
-    """
-    folder = Path(os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder or cache_folder() / "compiled")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if not os.access(folder, os.W_OK):
-        return
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _warn(warnings: list[str]) -> None:

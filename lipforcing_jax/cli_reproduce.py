@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from lipforcing_jax.compiled_programs import keep_compiled_programs
+from lipforcing_jax.work_folder import made_folder
+
 BUNDLED = "bundled"
 
 
@@ -23,7 +26,6 @@ def add_reproduce(commands) -> None:
 def _reproduce(options) -> None:
     import jax
 
-    from lipforcing_jax.cli import keep_compiled_programs, made_folder
     from lipforcing_jax.models import presets
     from lipforcing_jax.reproduction.run import PRESET, reproduce
     from lipforcing_jax.reproduction.stages import FULL, GOING_ON, SMALL

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lipforcing_jax import cli
+from lipforcing_jax.compiled_programs import keep_compiled_programs
 from lipforcing_jax.evaluation.demo import demo_inputs
 from lipforcing_jax.media.video import read_video
 from lipforcing_jax.media.video_writer import VideoWriter
@@ -125,5 +126,5 @@ def test_unusable_cache_folder_costs_nothing_but_time(capsys, tmp_path, monkeypa
     (tmp_path / "file").write_text("")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    cli.keep_compiled_programs()
+    keep_compiled_programs()
     assert jax.config.jax_compilation_cache_dir == before
