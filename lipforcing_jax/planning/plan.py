@@ -62,7 +62,7 @@ def need(program: Program, job: Job, mesh: jax.sharding.Mesh, chip: Chip) -> Nee
         try:
             compiled = traced.lower().compile()
         except jax.errors.JaxRuntimeError as error:
-            used = used_memory(str(error))
+            used = used_memory(str(error), bytes_given(program))
             if used is None:
                 raise
             total = used / GIB + elsewhere / GIB
@@ -106,12 +106,24 @@ def bytes_on_chip(leaf: jax.ShapeDtypeStruct) -> float:
     return size
 
 
-def used_memory(message: str) -> float | None:
-    """Bytes that the compiler wanted, from its refusal; None for refusals of another kind."""
-    found = re.search(r"[Uu]sed ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm", message)
+def bytes_given(program: Program) -> float:
+    """Bytes of one chip that a program's arguments take."""
+    leaves = {id(leaf): leaf for leaf in jax.tree.leaves((program.args, program.static))}
+    return sum(bytes_on_chip(leaf) for leaf in leaves.values() if isinstance(leaf, jax.ShapeDtypeStruct))
+
+
+def used_memory(message: str, given: float) -> float | None:
+    """Bytes that the compiler wanted, from its refusal; None for refusals of another kind.
+
+    Where the temporaries alone pass the memory it counts only these, and `given`, the arguments' bytes, is added.
+    """
+    size = r"([\d.]+)([KMGT])"
+    whole = re.search(rf"[Uu]sed {size} of {size} hbm", message)
+    temporaries = re.search(rf"HLO temporaries \({size}\)", message)
+    found = whole or temporaries
     if found is None:
         return None
-    return float(found[1]) * 1024 ** (1 + "KMGT".index(found[2]))
+    return float(found[1]) * 1024 ** (1 + "KMGT".index(found[2])) + (0 if whole else given)
 
 
 def table(needs: list[Need]) -> str:

@@ -94,5 +94,13 @@ def test_groups_are_read_however_they_are_written(groups, size):
 
 def test_a_refusal_tells_how_much_was_wanted():
     said = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 20.50G of 15.75G hbm. Exceeded by 4.75G."
-    assert used_memory(said) == 20.5 * 2**30
-    assert used_memory("INTERNAL: something else") is None
+    assert used_memory(said, 2**30) == 20.5 * 2**30
+    assert used_memory("INTERNAL: something else", 2**30) is None
+
+
+def test_a_refusal_that_counts_temporaries_alone_lacks_the_arguments():
+    said = (
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (16.99G) exceeds available HBM (15.75G). HLO module: jit_step."
+    )
+    assert used_memory(said, 2**30) == pytest.approx(17.99 * 2**30)
