@@ -1,9 +1,10 @@
 """Experiment files: what is typed on the command line becomes a field of the right type, or one sentence."""
 
+import jax
 import pytest
 
 from lipforcing_jax.errors import UserError
-from lipforcing_jax.training.run import load_config
+from lipforcing_jax.training.run import load_config, run, shipped
 
 FIELDS = {
     "stage": "self_forcing", "steps": 5, "lr": 1e-5, "remat": True, "t_list": (0.999, 0.769, 0.0),
@@ -60,3 +61,10 @@ def test_what_does_not_fit_is_refused_in_one_sentence(file, override, sentence):
     with pytest.raises(UserError) as refused:
         load_config(file, [override])
     assert sentence in str(refused.value) and str(refused.value).endswith(".") and "\n" not in str(refused.value)
+
+
+def test_several_processes_are_refused_by_a_stage_for_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="'tiny_vae' trains in one process"):
+        run(load_config(shipped("nano_vae"), []), tmp_path)
+    assert not list(tmp_path.iterdir())
