@@ -9,8 +9,7 @@ from pathlib import Path
 
 problem, port, number, processes, folder, mesh_text, steps, rate = sys.argv[1:]
 os.environ |= {
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={4 // int(processes)} "
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={4 // int(processes)}",
     "JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": processes,
     "JAX_PROCESS_ID": number,
 }  # fmt: skip

@@ -111,7 +111,7 @@ def for_stream(count: int, heads: int) -> Mesh | None:
         return None
     there = jax.local_devices()
     if count > len(there):
-        raise UserError(f"{count} devices are asked for and there are {len(there)}; choose at most as many.")
+        raise UserError(f"{count} devices are asked for and this process has {len(there)}; choose at most as many.")
     check(MeshShape(tensor=count), count, 1, heads)
     return make(MeshShape(tensor=count), there[:count])
 

@@ -192,7 +192,7 @@ def _restore(path: Path, target: dict[tuple[str, ...], jax.ShapeDtypeStruct]) ->
         fault = error.__cause__ if type(error) is Exception else error
         if isinstance(fault, OSError | ValueError):
             raise UserError(f"The weights in {path} are damaged; convert them again.") from error
-        if "RESOURCE_EXHAUSTED" in str(error):
+        if "RESOURCE_EXHAUSTED" in str(fault):
             raise UserError(
                 f"A device has no room for its share of the weights in {path}; spread them over more devices."
             ) from error

@@ -9,16 +9,13 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FLAGS = (
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
-    "--xla_llvm_disable_expensive_passes=true"
-)
-"""Programs that run once need not be fast."""
+DEVICES = "--xla_force_host_platform_device_count=8"
 
 
 @pytest.fixture(scope="module")
 def found() -> dict:
-    environment = os.environ | {"XLA_FLAGS": FLAGS, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(TESTS)}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {DEVICES}"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(TESTS)}
     command = [sys.executable, str(TESTS / "simulated_devices.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

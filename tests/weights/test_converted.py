@@ -7,9 +7,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
@@ -105,6 +107,17 @@ def test_the_student_loads_straight_into_a_mesh_of_eight_devices(folder):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", MESH, str(folder)], env=flags, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_device_without_room_gets_one_sentence(folder, monkeypatch):
+    """The weights are sound, so nobody is told to convert them again."""
+
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 28588528943 bytes.")
+
+    monkeypatch.setattr(ocp.StandardCheckpointer, "restore", full)
+    with pytest.raises(UserError, match="no room for its share of the weights"):
+        load_part(folder, "taehv", tiny_vae)
 
 
 def test_the_manifest_gives_sizes(folder):
