@@ -21,7 +21,6 @@ def get_config() -> ml_collections.ConfigDict:
             "name": "teacher",
             "preset": "nano",
             "seed": 0,
-            "mesh": "",  # devices by axes, such as fsdp=4,sequence=2; by rule over all devices if empty
             "dataset": "",  # the work folder's
             "trained": "everything",
             "start": "",  # weights to go on from; empty begins from nothing

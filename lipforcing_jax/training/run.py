@@ -24,7 +24,7 @@ STAGES = {
     "self_forcing": "self_forcing",
 }
 """The module of each stage in this room; its `train(config, workdir)` returns what it made."""
-SHARED = ("flow_matching", "diffusion_forcing", "self_forcing")
+SHARED = ("diffusion_forcing", "self_forcing")
 """Stages that several processes can run together."""
 FILES = {"dataset", "weights", "start", "teacher", "negative_prompt"}
 """Fields that name files and folders."""

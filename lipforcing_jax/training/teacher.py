@@ -16,7 +16,7 @@ from lipforcing_jax.distill import flow_matching, train_state
 from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
 from lipforcing_jax.media.mouth_mask import latent_mask
-from lipforcing_jax.training import actors, devices
+from lipforcing_jax.training import actors
 from lipforcing_jax.training.conditions import condition_of
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.student import channel_visibility, optimiser_of
@@ -84,8 +84,7 @@ def validate(base: Base, teacher: nnx.State, batch: Batch, fixed: Fixed) -> dict
 def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_teacher.py); returns the weights file."""
     preset = networks.find(config.preset)
-    mesh = devices.mesh_of(config, preset.dit.num_heads)
-    base, params, _ = actors.load(config, preset, workdir, mesh)
+    base, params, _ = actors.load(config, preset, workdir)
     vae = actors.load_decoder(config, preset, workdir)
     shown = actors.first_batch(config, workdir, "train", config.batch, config.chunk)
     fixed = Fixed(
@@ -102,11 +101,11 @@ def train(config, workdir: Path) -> Path:
 
     optimiser = optimiser_of(config)
     state = fit(
-        devices.place(train_state.create(params, optimiser), mesh),
+        train_state.create(params, optimiser),
         train_state.make_step(asked, optimiser, config.average_decay, fixed),
         actors.open_data(config, workdir),
         steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
         log_every=config.log_every, save_every=config.save_every, keep=config.keep, evaluate=evaluate,
-        record=config.to_dict(), max_skipped=config.max_skipped, mesh=mesh,
+        record=config.to_dict(), max_skipped=config.max_skipped,
     )  # fmt: skip
     return actors.export(config, base, state.average, workdir)
