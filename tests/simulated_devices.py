@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tiny_stage2 as tiny
+from flax import nnx
 
 from lipforcing_jax import LipSyncer
 from lipforcing_jax.distill import critic, diffusion_forcing, student, train_state
@@ -15,9 +16,12 @@ from lipforcing_jax.distill.condition import Condition, predict_x0
 from lipforcing_jax.distill.reward import sync_scores
 from lipforcing_jax.distill.rollout import draw_noise
 from lipforcing_jax.models.attention import attend
+from lipforcing_jax.models.presets import WanVAEConfig
+from lipforcing_jax.models.wan_vae import WanVAE
 from lipforcing_jax.parallel import mesh as meshes
 from lipforcing_jax.parallel import sharding
 from lipforcing_jax.sampling import stream
+from lipforcing_jax.sampling.codec import WanCodec
 
 BATCH = 4
 tiny.CFG = replace(tiny.CFG, dim=48, num_heads=4)  # heads for four devices
@@ -86,13 +90,23 @@ def attention(mask):
     return out, gradients(pull)
 
 
+def see(base, part, condition, x, eps):
+    """Two groups of pictures by Wan's encoder, one row of cells to a device, with what it remembers."""
+    cfg, size = WanVAEConfig(dim=8, dim_mult=(1, 2, 2), num_res_blocks=1, time_downscale=(True, True)), 16
+    codec = WanCodec(WanVAE(cfg, rngs=nnx.Rngs(1)))
+    frames = jax.random.randint(jax.random.key(2), (1, 8, size, size, 3), 0, 256, jnp.uint8)
+    mask = jnp.ones((size, size)).at[size // 2 :].set(0.0)
+    return stream.look(codec, frames, mask, codec.encoder_memory(2, size), jnp.asarray(False))
+
+
 JOBS = {"forward": forward, "rollout": roll, "critic": criticise, "reward": judge, "stage_1": first_stage,
-        "ring_full": ring_full, "ring_causal": ring_causal}  # fmt: skip
+        "ring_full": ring_full, "ring_causal": ring_causal, "see": see}  # fmt: skip
 MESHES = {
     "data=2,fsdp=2,tensor=2": ("forward", "rollout", "reward", "stage_1"),
     "fsdp=2,sequence=4": ("rollout", "critic"),
     "tensor=2,sequence=4": ("rollout", "critic", "ring_full"),  # four heads, eight devices: keys go round
     "sequence=8": ("ring_full", "ring_causal"),
+    "data=2,tensor=4": ("see",),
 }  # fmt: skip
 
 
@@ -113,7 +127,8 @@ def serve(devices: int, chunks: int = 4):
         state, drawn = syncer._run(state, chunk, jax.random.key(1))
         frames.append(drawn)
     kernel, cache = syncer.networks.dit.blocks.ffn_in.kernel[...], state.sampler.cache.k
-    return np.stack(frames), syncer._step._cache_size(), [slices(kernel), slices(cache)]
+    cut = [slices(x) for x in (kernel, cache, state.decoder[0])]
+    return np.stack(frames), syncer._step._cache_size(), cut
 
 
 def slices(x: jax.Array) -> int:

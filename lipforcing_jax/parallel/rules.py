@@ -15,8 +15,10 @@ ACTIVATIONS = {
     # Between its projections attention has all tokens and a slice of the heads.
     "heads": ("tensor", "sequence"),
     "wide": ("tensor",),
+    "rows": ("tensor",),
 }
-"""`wide` are the channels between a layer's two matrices; the channels of the residual stream are never cut."""
+"""`wide` are the channels between a layer's two matrices; the channels of the residual stream are never cut. `rows` are
+those of a picture in an autoencoder: neighbours exchange the rows at a convolution's edge."""
 
 PARAMETERS: dict[Regime, dict[str, tuple[str, ...]]] = {
     # Whatever sees a parameter whole only for a moment may keep a slice of it.

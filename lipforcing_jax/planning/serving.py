@@ -1,8 +1,8 @@
 """The programs of serving and of the teacher's sampler, with the shapes and places of what they are given.
 
 A stream's chunk goes through three programs: "see" makes latents of the pictures as they are and greyed, "chunk" is the
-student's step, "draw" makes pictures of its result. "hear" makes the features of a whole clip's sound, once. Only the
-student is cut along widths; of the others every chip has all, and does the work of its own streams.
+student's step, "draw" makes pictures of its result. "hear" makes the features of a whole clip's sound, once. The
+student is cut along widths, and the pictures of "see" and "draw" by rows; "hear" does the same on every chip.
 """
 
 import jax
@@ -70,16 +70,15 @@ def codec_steps(preset: Preset, streams: int, place: Placing) -> tuple[Program, 
         eye = WanCodec(place.whole(wan, jnp.bfloat16))
     size, cells = preset.face_size, preset.latent_size
     drawn = streams * (2 if preset.keep_detail else 1)
-    sees = place.samples(jax.eval_shape(lambda c: c.encoder_memory(2 * streams, size), eye))
-    draws = place.samples(jax.eval_shape(lambda c: c.decoder_memory(drawn, cells), hand))
+    sees = placement.by_rows(jax.eval_shape(lambda c: c.encoder_memory(2 * streams, size), eye), place.along)
+    draws = placement.by_rows(jax.eval_shape(lambda c: c.decoder_memory(drawn, cells), hand), place.along)
     frames = place.samples(numbers(streams, stream.frames_per_chunk(preset), size, size, 3, dtype=jnp.uint8))
     latents = place.samples(numbers(drawn, preset.window.chunk, cells, cells, preset.dit.latent_channels))
     mask, first = place.whole((numbers(size, size), numbers(dtype=jnp.bool_)))
-    draw = lambda codec, latents, memory, first: codec.decode(latents, memory, first)  # noqa: E731
-    copies = undivided(place.mesh)
+    copies = undivided(place.mesh, cells)
     return (
         Program("see", jax.jit(stream.look, donate_argnums=3), (eye, frames, mask, sees, first), {}, copies=copies),
-        Program("draw", jax.jit(draw, donate_argnums=2), (hand, latents, draws, first), {}, copies=copies),
+        Program("draw", jax.jit(stream.draw, donate_argnums=2), (hand, latents, draws, first), {}, copies=copies),
     )
 
 
@@ -91,9 +90,10 @@ def hearing(preset: Preset, place: Placing) -> Program:
     return Program("hear", jax.jit(hear), (ear, wave), {}, copies=place.mesh.size)
 
 
-def undivided(mesh: Mesh) -> int:
-    """Chips that do the same: those along axes that do not cut the batch."""
-    return mesh.size // (mesh.shape["data"] * mesh.shape["fsdp"])
+def undivided(mesh: Mesh, rows: int) -> int:
+    """Chips that do the same: those along axes that cut neither the batch nor pictures of so many rows of cells."""
+    shares = mesh.shape["data"] * mesh.shape["fsdp"]
+    return mesh.size // (shares * (mesh.shape["tensor"] if rows % mesh.shape["tensor"] == 0 else 1))
 
 
 def sampler(preset: Preset, clips: int, frames: int, mesh: Mesh, platform: str = "tpu") -> Job:

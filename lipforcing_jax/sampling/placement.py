@@ -1,4 +1,4 @@
-"""How a stream lies on the devices that serve it: its memory by heads, the rest by clips.
+"""How a stream lies on the devices that serve it: the student's memory by heads, pictures by rows, the rest by clips.
 
 `place(x, axes)` puts one array, whose axes have the names of `parallel.rules`: inside a step it constrains, for a plan
 it makes a shape with a place. Outside a mesh the former does nothing.
@@ -31,6 +31,11 @@ def by_clips(tree: Any, place: Place = constrained) -> Any:
     return jax.tree.map(lambda x: place(x, ("batch", *(None,) * (len(x.shape) - 1))[: len(x.shape)]), tree)
 
 
+def by_rows(tree: Any, place: Place = constrained) -> Any:
+    """Pictures, latents, and what an autoencoder remembers of them, [b, ..., rows, columns, channels]."""
+    return jax.tree.map(lambda x: place(x, ("batch", *(None,) * (len(x.shape) - 4), "rows", None, None)), tree)
+
+
 def everywhere(tree: Any, place: Place = constrained) -> Any:
     """Arrays of which every device has all."""
     return jax.tree.map(lambda x: place(x, (None,) * len(x.shape)), tree)
@@ -46,4 +51,8 @@ def of_sampler(state: SamplerState, place: Place = constrained) -> SamplerState:
 
 def of_stream(state: Stream, place: Place = constrained) -> Stream:
     """Everything that a stream carries."""
-    return by_clips(state._replace(sampler=None), place)._replace(sampler=of_sampler(state.sampler, place))
+    return state._replace(
+        sampler=of_sampler(state.sampler, place),
+        encoder=by_rows(state.encoder, place), decoder=by_rows(state.decoder, place),
+        ref_latent=by_clips(state.ref_latent, place),
+    )  # fmt: skip

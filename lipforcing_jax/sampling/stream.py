@@ -99,12 +99,18 @@ def listen(ear: LogMelEncoder | None, audio: Array, first: Array) -> Float[Array
 
 def look(codec: Codec, frames: UInt8[Array, "b t s s 3"], mask: Float[Array, "s s"], memory, first: Array):
     """Latents of the frames and of the frames with the mouth greyed out, and the encoder's memory."""
-    pixels = frames.astype(jnp.float32) / 255
+    pixels = placement.by_rows(frames.astype(jnp.float32) / 255)
     # Masked pixels become mid-grey: zero in the reference's [-1, 1] (spec inference, trap T4).
     greyed = 0.5 + (pixels - 0.5) * mask[None, None, :, :, None]
     latents, memory = codec.encode(jnp.concatenate([pixels, greyed]), memory, first)
-    seen, masked = jnp.split(latents, 2)
-    return seen, masked, memory
+    seen, masked = placement.by_clips(tuple(jnp.split(latents, 2)))
+    return seen, masked, placement.by_rows(memory)
+
+
+def draw(codec: Codec, latents: Float[Array, "b t h w c"], memory, first: Array):
+    """Pictures of the latents and the decoder's memory."""
+    frames, memory = codec.decode(placement.by_rows(latents), memory, first)
+    return frames, placement.by_rows(memory)
 
 
 def step(
@@ -123,10 +129,10 @@ def step(
         networks.dit, text, preset.window, preset.t_list, masks.latent, state.sampler, condition, noise
     )
     if preset.keep_detail:
-        drawn, decoder = networks.codec.decode(jnp.concatenate([predictions[-1], seen]), state.decoder, first)
+        drawn, decoder = draw(networks.codec, jnp.concatenate([predictions[-1], seen]), state.decoder, first)
         frames = detail.restore(*jnp.split(drawn, 2), chunk.frames.astype(jnp.float32) / 255)
     else:
-        frames, decoder = networks.codec.decode(predictions[-1], state.decoder, first)
+        frames, decoder = draw(networks.codec, predictions[-1], state.decoder, first)
     return placement.of_stream(StreamState(sampler, encoder, decoder, ref_latent)), frames
 
 

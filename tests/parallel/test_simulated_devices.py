@@ -36,6 +36,7 @@ def found() -> dict:
         "ring_full on tensor=2,sequence=4",
         "ring_full on sequence=8",
         "ring_causal on sequence=8",
+        "see on data=2,tensor=4",
     ],
 )
 def test_sharded_equals_whole(found, job):
@@ -51,4 +52,4 @@ def test_several_devices_serve_a_stream_as_one_does(found):
     """Frames in [0, 1]; sums over heads are made in another order."""
     assert found["served"]["difference"] < 1e-4
     assert found["served"]["programs"] == 1
-    assert found["served"]["slices"] == [4, 4]
+    assert found["served"]["slices"] == [4, 4, 4], "of a kernel, of the past, and of what the decoder remembers"
