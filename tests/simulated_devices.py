@@ -105,8 +105,8 @@ MESHES = {
     "data=2,fsdp=2,tensor=2": ("forward", "rollout", "reward", "stage_1"),
     "fsdp=2,sequence=4": ("rollout", "critic"),
     "tensor=2,sequence=4": ("rollout", "critic", "ring_full"),  # four heads, eight devices: keys go round
-    "sequence=8": ("ring_full", "ring_causal"),
     "data=2,tensor=4": ("see",),
+    "sequence=8": ("ring_full", "ring_causal"),
 }  # fmt: skip
 
 

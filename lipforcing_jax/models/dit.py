@@ -24,7 +24,7 @@ from lipforcing_jax.models.conditioning import (
 from lipforcing_jax.models.lora import linear
 from lipforcing_jax.models.presets import DiTConfig, LoRAConfig
 from lipforcing_jax.models.remat import Remat, recomputed
-from lipforcing_jax.parallel.sharding import constrain
+from lipforcing_jax.parallel.sharding import constrain, in_two_steps
 
 
 class KeyValues(NamedTuple):
@@ -291,7 +291,7 @@ class DiT(nnx.Module):
 
         def one(hidden, layer):
             parameters, sound, block_text, block_past = layer
-            block = nnx.merge(graphdef, parameters)
+            block = nnx.merge(graphdef, in_two_steps(parameters))
             # Repeated here, what concerns frames alone is never stored token by token.
             time = repeat_per_token(six, tokens).reshape(batch, -1, 6, self.cfg.dim)
             return block(hidden, repeat_per_token(sound, tokens), time, block_text, attention, block_past)

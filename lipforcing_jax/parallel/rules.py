@@ -7,7 +7,7 @@ beside it, and an optimiser's memory like the parameter it belongs to, since its
 from types import MappingProxyType
 from typing import Literal
 
-Regime = Literal["train", "serve"]
+Regime = Literal["train", "serve", "half gathered"]
 
 ACTIVATIONS = {
     "batch": ("data", "fsdp"),
@@ -23,6 +23,8 @@ those of a picture in an autoencoder: neighbours exchange the rows at a convolut
 PARAMETERS: dict[Regime, dict[str, tuple[str, ...]]] = {
     # Whatever sees a parameter whole only for a moment may keep a slice of it.
     "train": {"stream": ("fsdp", "sequence"), "wide": ("tensor",)},
+    # On its way to being whole.
+    "half gathered": {"stream": ("fsdp",), "wide": ("tensor",)},
     # A stream's step is too short to gather parameters in it: they stay where they are used.
     "serve": {"wide": ("tensor", "sequence")},
 }

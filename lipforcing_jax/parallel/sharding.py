@@ -98,6 +98,20 @@ def everywhere(tree: Any, mesh) -> Any:
     return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), tree)
 
 
+def in_two_steps(tree: Any) -> Any:
+    """Asks that a layer's parameters, cut along two axes of the mesh, be gathered along one after the other.
+
+    Where both are all of a slice, the TPU compiler gathers in a single step by summing arrays of the whole size on all
+    chips, which sends twice as much.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.shape["fsdp"] == 1 or mesh.shape["sequence"] == 1:
+        return tree
+    return jax.tree.map_with_path(
+        lambda path, x: jax.lax.with_sharding_constraint(x, parameter_spec(path, x, mesh, "half gathered")), tree
+    )
+
+
 def constrain_parameters(tree: Any) -> Any:
     """Asks that gradients lie like the parameters they belong to."""
     mesh = jax.sharding.get_abstract_mesh()
