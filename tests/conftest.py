@@ -10,8 +10,10 @@ import pytest
 GOLDENS = Path(__file__).parent / "goldens"
 GOLDEN = "golden"
 COMPILED = pytest.StashKey[str]()
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-"""Most programs of the tests run once or twice: compiling them takes longer than running them."""
+QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+"""Machine code is made quickly; what XLA fuses stays the same. Most programs of the tests run once or twice, and
+compiling them takes longer than running them. Modules marked `optimised` have it made as users do."""
+os.environ.setdefault(QUICK, "true")  # before anything imports JAX
 
 
 def pytest_addoption(parser):
@@ -23,9 +25,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    """Machine code is made quickly, unless XLA_FLAGS is set, be it to nothing; what XLA fuses stays the same. Processes
-    that tests start find the programs that were compiled before them."""
-    os.environ.setdefault("XLA_FLAGS", QUICK)
+    """Processes that tests start find the programs that were compiled before them."""
     config.stash[COMPILED] = tempfile.mkdtemp(prefix="compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", config.stash[COMPILED])
 
@@ -45,6 +45,23 @@ def pytest_generate_tests(metafunc):
     found = {"golden_case": cases, "golden_component": components}
     for fixture in found.keys() & set(metafunc.fixturenames):
         metafunc.parametrize(fixture, found[fixture], ids=[case.id for case in found[fixture]])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def machine_code(request):
+    """In modules marked `optimised`, programs and those of processes they start are compiled as users have them."""
+    if request.node.get_closest_marker("optimised") is None:
+        yield
+        return
+    import jax
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(QUICK, "false")
+        before = jax.config.read("jax_disable_most_optimizations")
+        jax.config.update("jax_disable_most_optimizations", False)
+        jax.clear_caches()  # of what modules before this one have compiled
+        yield
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from lipforcing_jax.media.video import read_video
 from lipforcing_jax.report import prefetch
 from lipforcing_jax.sampling import plan, stream
 
+pytestmark = pytest.mark.optimised  # Equality bit for bit is asked of what users run.
+
 
 @pytest.fixture(scope="module")
 def syncer():

@@ -15,11 +15,14 @@ from lipforcing_jax.models import presets
 from lipforcing_jax.models.dit import DiT
 
 CFG = replace(presets.by_name("nano").dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4, freq_dim=16, residual=False)
+learn = jax.jit(
+    jax.value_and_grad(df.loss, argnums=1, has_aux=True), static_argnames=("chunk", "t_list", "remat")
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def setting():
-    base, params = split(DiT(CFG, rngs=nnx.Rngs(0)), EVERYTHING)
+    base, params = split(nnx.jit(lambda: DiT(CFG, rngs=nnx.Rngs(0)))(), EVERYTHING)
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     condition = Condition(
         text=jnp.zeros((2, CFG.text_len, CFG.text_dim)), audio=draw(5, 2, 6, 4 * CFG.audio_dim),
@@ -29,11 +32,12 @@ def setting():
     return base, params, draw(1, 2, 6, 4, 4, 16), condition
 
 
-def run(setting, t_list, **changes):
+def run(setting, t_list, keep_weight=1.0, remat=False):
+    """Loss, metrics and gradients; one program for each `t_list`."""
     base, params, target, condition = setting
     masks = jnp.asarray(df.window_masks(6, 3))
-    fn = lambda p: df.loss(base, p, target, condition, masks, jax.random.key(7), chunk=3, t_list=t_list, **changes)  # noqa: E731,E501
-    return jax.value_and_grad(fn, has_aux=True)(params)
+    how = {"chunk": 3, "t_list": t_list, "keep_weight": keep_weight, "remat": remat}
+    return learn(base, params, target, condition, masks, jax.random.key(7), **how)
 
 
 def test_clean_chunks_give_no_loss_and_no_gradient(setting):
@@ -73,10 +77,11 @@ def test_windows_are_those_of_the_release():
 def test_a_residual_network_starts_as_the_reference_sequence(setting):
     """Before training, the x0 of nano's parametrisation is the source video itself."""
     _, _, target, condition = setting
-    model = DiT(replace(CFG, residual=True), rngs=nnx.Rngs(0))
+    model = nnx.jit(lambda: DiT(replace(CFG, residual=True), rngs=nnx.Rngs(0)))()
     noisy, t = jax.random.normal(jax.random.key(8), target.shape), jnp.full((2, 1), 0.999)
-    text = model.text_keys(condition.text)
-    velocity, _ = model(noisy, condition.channels(), t, text, condition.audio, positions=jnp.arange(6))
+    text = jax.jit(DiT.text_keys)(model, condition.text)
+    given = model, noisy, condition.channels(), t, text, condition.audio
+    velocity, _ = jax.jit(DiT.__call__)(*given, positions=jnp.arange(6))
     np.testing.assert_allclose(df.flow.flow_to_x0(noisy, velocity, t), condition.ref_sequence, atol=1e-5)
 
 

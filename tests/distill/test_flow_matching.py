@@ -14,7 +14,7 @@ from lipforcing_jax.distill.condition import predict_x0
 
 NEGATIVE = tiny.draw(21, 1, tiny.CFG.text_len, tiny.CFG.text_dim)
 learn = jax.jit(jax.value_and_grad(partial(fm.loss, negative_text=NEGATIVE), argnums=1, has_aux=True))
-see = jax.jit(predict_x0)
+see, draw = jax.jit(predict_x0), jax.jit(fm.draw, static_argnums=1)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def run(base, part, target, condition, seed=0, drop_share=0.0, keep_weight=1.0):
 
 def key_with(lowest: float, highest: float) -> int:
     """A seed whose smallest level lies between the two."""
-    smallest = (float(fm.draw(jax.random.key(i), (2, 1), 0.0).t.min()) for i in range(200))
+    smallest = (float(draw(jax.random.key(i), (2, 1), 0.0).t.min()) for i in range(200))
     return next(i for i, t in enumerate(smallest) if lowest < t < highest)
 
 
@@ -39,7 +39,7 @@ def test_the_loss_is_that_of_the_flow(setting):
     """mean((v_hat - v)^2) with v = eps - x0, wherever no level is below the bound."""
     base, part, target, condition = setting
     seed = key_with(fm.LEAST_DIVISOR, 0.9)
-    draws = fm.draw(jax.random.key(seed), target.shape, 0.0)
+    draws = draw(jax.random.key(seed), target.shape, 0.0)
     x_t = flow.add_noise(target, draws.eps, draws.t)
     x0 = see(base.join(part), x_t, draws.t, condition)
     velocity = flow.x0_to_flow(x_t, x0, draws.t)
@@ -52,7 +52,7 @@ def test_the_loss_is_that_of_the_flow(setting):
 def test_the_weight_of_almost_clean_clips_is_bounded(setting):
     base, part, target, condition = setting
     seed = key_with(0.0, 0.5 * fm.LEAST_DIVISOR)
-    draws = fm.draw(jax.random.key(seed), target.shape, 0.0)
+    draws = draw(jax.random.key(seed), target.shape, 0.0)
     x0 = see(base.join(part), flow.add_noise(target, draws.eps, draws.t), draws.t, condition)
     errors = jnp.mean((x0 - target) ** 2, axis=(1, 2, 3, 4))
     value, _ = run(*setting, seed)
@@ -80,7 +80,7 @@ def test_only_the_dropped_clips_get_the_negative_condition(setting):
 
 def test_levels_are_those_of_distribution_matching():
     """Two in five lie in the sync window (spec training 0.3), and one clip in ten is told nothing."""
-    draws = fm.draw(jax.random.key(0), (20_000, 1), 0.1)
+    draws = draw(jax.random.key(0), (20_000, 1), 0.1)
     inside = (draws.t >= 0.556) & (draws.t <= 0.882)
     assert float(inside.mean()) == pytest.approx(0.3997, abs=0.01)
     assert float(draws.t.min()) > 0.004 and float(draws.t.max()) == np.float32(flow.MAX_T)
@@ -90,7 +90,7 @@ def test_levels_are_those_of_distribution_matching():
 def test_a_sample_that_is_not_finite_is_left_out(setting):
     """What is left is the other sample's loss, and no gradient is spoilt."""
     base, part, target, condition = setting
-    draws = fm.draw(jax.random.key(0), target.shape, 0.0)
+    draws = draw(jax.random.key(0), target.shape, 0.0)
     x0 = see(base.join(part), flow.add_noise(target, draws.eps, draws.t), draws.t, condition)
     expected = jnp.mean((x0 - target)[1] ** 2) / jnp.maximum(draws.t[1], fm.LEAST_DIVISOR) ** 2
     (value, metrics), gradient = learn(

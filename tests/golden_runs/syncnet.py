@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from golden_runs.component import Checks, Component
+from golden_runs.component import Checks, Component, moments, stated
 from golden_runs.sync_distance import in_range_checks, zero_padded_checks
 from lipforcing_jax.media.mfcc import mfcc
 from lipforcing_jax.models import syncnet
@@ -26,6 +26,7 @@ from lipforcing_jax.weights.source import Source
 
 INPUTS = ("wave",)
 TOLERANCE, RESIZE = 2e-3, 1e-3
+embed_sound, run_tower = jax.jit(SyncNet.embed_sound), jax.jit(syncnet.Tower.__call__)
 FRAMES = re.compile(
     r"integers\((\d+), (\d+), shape=\((\d+),3,(\d+),(\d+)\), dtype=uint8\), each pixel repeated (\d+) times .*"
 )
@@ -73,18 +74,18 @@ def run(case: Component) -> Checks:
     windows = syncnet.face_windows(frames[: stored.max() + model.cfg.frames], model.cfg)[stored]
     sounds = syncnet.sound_windows(cepstra, model.cfg)[stored]
     yield "mfcc_windows", sounds[..., 0], golden["mfcc_windows"], RESIZE
-    yield "face_tower", model.face(windows), golden["face_tower"], TOLERANCE
-    yield "audio_tower", model.sound(sounds), golden["audio_tower"], TOLERANCE
+    yield "face_tower", run_tower(model.face, windows), golden["face_tower"], TOLERANCE
+    yield "audio_tower", run_tower(model.sound, sounds), golden["audio_tower"], TOLERANCE
     yield from activation_checks(model, windows[:1], sounds[:1], facts["activations_first_stored_window"])
     shape = tuple(map(int, re.search(r"\((\d+),(\d+)\)", facts["inputs"]["head_input"]["formula"]).groups()))
     drawn = jnp.asarray(generator(facts["inputs"]["head_input"]["key"]).standard_normal(shape), jnp.float32)
     yield "head_lip", model.face_head(drawn), golden["head_lip"], TOLERANCE
     yield "head_audio", model.sound_head(drawn), golden["head_audio"], TOLERANCE
     faces = nnx.jit(lambda m, x: m.embed_faces(x))(model, frames)
-    sounds = model.embed_sound(cepstra)
+    sounds = embed_sound(model, cepstra)
     yield from embedding_checks({"lip": faces, "audio": sounds}, stored, facts, golden)
     rounded = np.asarray(jnp.asarray(wave, jnp.bfloat16), np.float32)
-    sounds_rounded = model.embed_sound(jnp.asarray(mfcc(rounded * 32768), jnp.float32))
+    sounds_rounded = embed_sound(model, jnp.asarray(mfcc(rounded * 32768), jnp.float32))
     yield from reward_checks(model.cfg, faces, sounds, sounds_rounded, facts, golden)
 
 
@@ -125,17 +126,22 @@ def activation_checks(model: SyncNet, faces, sounds, facts: dict) -> Checks:
     """Shape, mean, spread and extremes after every entry of the reference's lists of layers."""
     for name, tower, x in (("netcnnlip", model.face, faces), ("netcnnaud", model.sound, sounds)):
         ours, golden = [], []
-        found = dict(walk(tower, x))
+        found = walked(tower, x)
         for row in facts[name]:
             value = found.pop(row["index"])
             shape = [n for i, n in enumerate(row["shape"]) if i != 2 or len(row["shape"]) == 4]
             assert [value.shape[i] for i in (0, 3, 1, 2)] == shape, f"{name}.{row['index']}"
-            ours.append([value.mean(), value.std(), value.min(), value.max()])
-            golden.append([row["mean"], row["std"], row["min"], row["max"]])
+            ours.append(moments(value))
+            golden.append(stated(row))
         assert not found, f"{name}: layers that the reference does not list: {sorted(found)}"
         # Values reach some hundreds; relative to the largest the tolerance is as tight as the towers'.
         scale = max(1.0, np.abs(golden).max() / 150)
         yield f"{name}: {len(golden)} layers", np.asarray(ours) / scale, np.asarray(golden) / scale, TOLERANCE
+
+
+@jax.jit
+def walked(tower: syncnet.Tower, x) -> dict[int, jax.Array]:
+    return dict(walk(tower, x))
 
 
 def walk(tower: syncnet.Tower, x) -> Iterator[tuple[int, jax.Array]]:

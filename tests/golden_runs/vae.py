@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from golden_runs.component import Checks, Component
+from golden_runs.component import Checks, Component, moments
 from lipforcing_jax.models.presets import WanVAEConfig
 from lipforcing_jax.models.wan_vae import WanVAE, decode_clip, encode_clip
 from lipforcing_jax.weights import wan_vae_names
@@ -55,26 +55,25 @@ def run(case: Component) -> Checks:
     yield from activation_checks(vae, video, latent, facts["activations"])
 
 
-def pieces(coder, code, x, counts, first_count: int):
+def pieces(vae: WanVAE, coder, code, x, counts, first_count: int):
     """Codes `x` in calls of `counts` frames or latents; the stream's first is split off. Yields what comes out."""
     memory, place = coder.memory(x.shape[0], *x.shape[2:4]), 0
     for count in counts:
         out, part = [], x[:, place : place + count]
         if place == 0:
-            y, memory = code(part[:, :first_count], memory, True)
+            y, memory = code(vae, part[:, :first_count], memory, True)
             out, part = [y], part[:, first_count:]
         if part.shape[1]:
-            y, memory = code(part, memory, False)
+            y, memory = code(vae, part, memory, False)
             out.append(y)
         place += count
         yield jnp.concatenate(out, axis=1), memory
 
 
 def stream_checks(vae: WanVAE, video, encoded, latent, decoded, facts) -> Checks:
-    encode = jax.jit(lambda x, m, first: vae.encode(x, m, first), static_argnums=2)
-    decode = jax.jit(lambda x, m, first: vae.decode(x, m, first), static_argnums=2)
+    encode, decode = (jax.jit(code, static_argnums=3) for code in (WanVAE.encode, WanVAE.decode))
     calls = facts["encode_frames_per_call"]
-    parts = list(pieces(vae.encoder, encode, video, calls, 1))
+    parts = list(pieces(vae, vae.encoder, encode, video, calls, 1))
     lengths = [p.shape[1] for p, _ in parts]
     yield "streamed encode: latents per call", lengths, facts["encode_latents_per_call"], 0.0
     streamed = jnp.concatenate([p for p, _ in parts], axis=1)
@@ -82,7 +81,7 @@ def stream_checks(vae: WanVAE, video, encoded, latent, decoded, facts) -> Checks
     yield from slot_checks("encoder", parts[-1][1], facts["encoder_cache_after_last_call"])
     for suffix in ("", "_grouped"):
         calls = facts[f"decode_latents_per_call{suffix}"]
-        parts = list(pieces(vae.decoder, decode, latent, calls, 1))
+        parts = list(pieces(vae, vae.decoder, decode, latent, calls, 1))
         lengths = [p.shape[1] for p, _ in parts]
         yield f"streamed decode{suffix}: frames per call", lengths, facts[f"decode_frames_per_call{suffix}"], 0.0
         streamed = channels_first(jnp.concatenate([p for p, _ in parts], axis=1))
@@ -112,7 +111,7 @@ def activation_checks(vae: WanVAE, video, latent, facts) -> Checks:
         for i, part in enumerate([x[:, :1], *(x[:, i : i + group] for i in range(1, x.shape[1], group))]):
             outputs, memory = call(coder, part, memory, half=half, first=i == 0)
             for name, y in outputs.items():
-                found.setdefault(name, []).append((y.mean(), y.std(), y.min(), y.max()))
+                found.setdefault(name, []).append(moments(y))
     compared = {name: calls for name, calls in facts.items() if name in found}
     assert compared.keys() == found.keys()
     ours, golden = [], []
@@ -121,7 +120,7 @@ def activation_checks(vae: WanVAE, video, latent, facts) -> Checks:
         golden += [(call["mean"], call["std"], call["min"], call["max"]) for call in calls]
     # The extremes grow with depth, up to some tens; relative to them the tolerance is the same.
     scale = np.maximum(1, np.abs(golden).max(axis=1, keepdims=True))
-    yield f"activations of {len(compared)} modules", ours / scale, golden / scale, TOLERANCE
+    yield f"activations of {len(compared)} modules", np.asarray(ours) / scale, golden / scale, TOLERANCE
 
 
 def walk(coder, x, memory, half: str, first: bool):

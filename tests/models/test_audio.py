@@ -1,19 +1,22 @@
 """Nano's ear: bounded context, so windows and whole files agree."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from lipforcing_jax.models.audio import LogMelEncoder, context, encode_clip, encode_window, log_mel, mel_filters
+from lipforcing_jax.models import audio
+from lipforcing_jax.models.audio import LogMelEncoder, context, log_mel, mel_filters
 from lipforcing_jax.models.presets import LogMelConfig
 
 CFG = LogMelConfig(width=32, features=16)
+encode_clip, encode_window = jax.jit(audio.encode_clip), jax.jit(audio.encode_window)
 
 
 @pytest.fixture(scope="module")
 def encoder():
-    return LogMelEncoder(CFG, rngs=nnx.Rngs(0))
+    return nnx.jit(lambda: LogMelEncoder(CFG, rngs=nnx.Rngs(0)))()
 
 
 @pytest.fixture(scope="module")

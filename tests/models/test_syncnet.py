@@ -14,6 +14,7 @@ from lipforcing_jax.weights import syncnet_names
 from lipforcing_jax.weights.recipe import component_weight
 
 SMALL = SyncNetConfig((8, 8, 8, 8, 8, 16), (8, 8, 8, 8, 8, 16), hidden=16, embedding=24, face_size=64)
+embed_faces, embed_sound = jax.jit(SyncNet.embed_faces), jax.jit(SyncNet.embed_sound)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,11 @@ def test_frames_are_resized_without_antialiasing_and_turned_to_bgr():
 
 def test_an_embedding_depends_on_its_own_window_only(model, levels, cepstra):
     frames = syncnet.prepare_frames(levels, SMALL)
-    faces, sounds = model.embed_faces(frames), model.embed_sound(cepstra)
+    faces, sounds = embed_faces(model, frames), embed_sound(model, cepstra)
     assert faces.shape == (20, 24) and sounds.shape == (19, 24)
-    np.testing.assert_allclose(model.embed_faces(frames[7:12])[0], faces[7], rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(model.embed_sound(cepstra[28:48])[0], sounds[7], rtol=1e-4, atol=1e-4)
-    other = model.embed_faces(frames.at[11].add(50))
+    np.testing.assert_allclose(embed_faces(model, frames[7:12])[0], faces[7], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(embed_sound(model, cepstra[28:48])[0], sounds[7], rtol=1e-4, atol=1e-4)
+    other = embed_faces(model, frames.at[11].add(50))
     changed = np.flatnonzero(np.abs(other - faces).max(axis=1) > 1e-3)
     np.testing.assert_array_equal(changed, np.arange(7, 12))
 

@@ -15,11 +15,16 @@ SMALL = TinyVAEConfig(
     decoder_blocks=2,
 )  # fmt: skip
 NANO = presets.by_name("nano").tiny_vae
+encode, decode = jax.jit(TinyVAE.encode), jax.jit(TinyVAE.decode)
+
+
+def made(cfg: TinyVAEConfig) -> TinyVAE:
+    return nnx.jit(lambda: TinyVAE(cfg, rngs=nnx.Rngs(0)))()
 
 
 @pytest.fixture(scope="module", params=["taehv", "nano"])
 def vae(request):
-    return TinyVAE({"taehv": SMALL, "nano": NANO}[request.param], rngs=nnx.Rngs(0))
+    return made({"taehv": SMALL, "nano": NANO}[request.param])
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +33,10 @@ def frames():
 
 
 def test_encoding_in_pieces_equals_the_whole_clip(vae, frames):
-    whole, _ = vae.encode(frames)
+    whole, _ = encode(vae, frames)
     memory, pieces = None, []
     for i in range(0, 24, 12):
-        latents, memory = vae.encode(frames[:, i : i + 12], memory)
+        latents, memory = encode(vae, frames[:, i : i + 12], memory)
         pieces.append(latents)
     assert whole.shape == (1, 6, 4, 4, 16)
     np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), whole, atol=1e-5)
@@ -39,27 +44,27 @@ def test_encoding_in_pieces_equals_the_whole_clip(vae, frames):
 
 def test_decoding_one_latent_at_a_time_equals_the_whole_clip(vae):
     latents = jax.random.normal(jax.random.key(1), (1, 5, 4, 4, 16))
-    whole, _ = vae.decode(latents)
+    whole, _ = decode(vae, latents)
     memory, pieces = None, []
     for i in range(5):
-        part, memory = vae.decode(latents[:, i : i + 1], memory)
+        part, memory = decode(vae, latents[:, i : i + 1], memory)
         assert part.shape[1] == 4
         pieces.append(part)
     np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), whole, atol=1e-5)
 
 
 def test_later_frames_do_not_change_earlier_latents(vae, frames):
-    before, _ = vae.encode(frames)
-    after, _ = vae.encode(frames.at[:, 12:].set(0.0))
+    before, _ = encode(vae, frames)
+    after, _ = encode(vae, frames.at[:, 12:].set(0.0))
     np.testing.assert_array_equal(before[:, :3], after[:, :3])
     assert np.abs(before[:, 3:] - after[:, 3:]).max() > 1e-3
 
 
 def test_memory_reaches_the_next_latent():
-    vae = TinyVAE(SMALL, rngs=nnx.Rngs(0))
+    vae = made(SMALL)
     latents = jax.random.normal(jax.random.key(1), (1, 3, 4, 4, 16))
-    changed, _ = vae.decode(latents.at[:, 0].add(1.0))
-    plain, _ = vae.decode(latents)
+    changed, _ = decode(vae, latents.at[:, 0].add(1.0))
+    plain, _ = decode(vae, latents)
     assert np.abs(changed[:, 4:8] - plain[:, 4:8]).max() > 1e-5
 
 

@@ -12,21 +12,23 @@ from lipforcing_jax.models.presets import DiTConfig
 from lipforcing_jax.sampling.bidirectional import SYNC_WINDOW, Guidance, Prompt, guided_flow, levels, sample
 
 CFG = DiTConfig(24, 2, 48, 4, text_dim=8, text_len=3, audio_dim=6, audio_hidden=8, freq_dim=16)
+forward = jax.jit(DiT.__call__)
+guided = jax.jit(guided_flow, static_argnums=5)
 
 
 @pytest.fixture(scope="module")
 def scene():
-    model = DiT(CFG, rngs=nnx.Rngs(0))
+    model = nnx.jit(lambda: DiT(CFG, rngs=nnx.Rngs(0)))()
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     noise, condition = draw(1, 1, 3, 4, 4, 16), draw(2, 1, 3, 4, 4, 49)
-    text, negative = (model.text_keys(t) for t in (draw(3, 1, 3, 8), jnp.zeros((1, 3, 8))))
+    text, negative = (jax.jit(DiT.text_keys)(model, t) for t in (draw(3, 1, 3, 8), jnp.zeros((1, 3, 8))))
     return model, noise, condition, Prompt(text, negative, draw(4, 1, 3, 24))
 
 
 def one_flow(scene, x, t, text: str = "text", sound: float = 1.0):
     model, _, condition, prompt = scene
     level, audio = jnp.full((1, 1), t), sound * prompt.audio
-    return model(x, condition, level, getattr(prompt, text), audio, positions=jnp.arange(3))[0]
+    return forward(model, x, condition, level, getattr(prompt, text), audio, positions=jnp.arange(3))[0]
 
 
 def test_levels_are_the_teachers():
@@ -45,7 +47,7 @@ def test_the_sync_window_covers_the_steps_20_to_40():
 
 def test_one_scale_is_the_joint_negative(scene):
     model, x, condition, prompt = scene
-    found = guided_flow(model, x, condition, jnp.full((1, 1), 0.7), prompt, Guidance(text=4.5))
+    found = guided(model, x, condition, jnp.full((1, 1), 0.7), prompt, Guidance(text=4.5))
     positive, negative = one_flow(scene, x, 0.7), one_flow(scene, x, 0.7, "negative_text", 0.0)
     np.testing.assert_allclose(found, negative + 4.5 * (positive - negative), atol=1e-5)
     # In x0 space the same (spec network 8.4).
@@ -56,10 +58,10 @@ def test_one_scale_is_the_joint_negative(scene):
 
 def test_two_scales_pull_text_and_sound_apart(scene):
     model, x, condition, prompt = scene
-    found = guided_flow(model, x, condition, jnp.full((1, 1), 0.7), prompt, Guidance(text=3.0, audio=5.0))
+    found = guided(model, x, condition, jnp.full((1, 1), 0.7), prompt, Guidance(text=3.0, audio=5.0))
     p, a, n = (one_flow(scene, x, 0.7, *how) for how in (("text", 1.0), ("text", 0.0), ("negative_text", 0.0)))
     np.testing.assert_allclose(found, n + 3 * (a - n) + 5 * (p - a), atol=1e-5)
-    equal = guided_flow(model, x, condition, jnp.full((1, 1), 0.7), prompt, Guidance(text=3.0, audio=3.0))
+    equal = guided(model, x, condition, jnp.full((1, 1), 0.7), prompt, Guidance(text=3.0, audio=3.0))
     np.testing.assert_allclose(equal, n + 3 * (p - n), atol=1e-5)
 
 

@@ -12,6 +12,8 @@ from lipforcing_jax.models import presets
 from lipforcing_jax.sampling import stream
 from lipforcing_jax.weights.networks import assemble, makers
 
+pytestmark = pytest.mark.optimised  # Equality bit for bit is asked of what users run.
+
 NANO = presets.by_name("nano")
 TINY = replace(
     NANO,
@@ -24,7 +26,7 @@ CHUNKS = 5
 
 @pytest.fixture(scope="module")
 def setting():
-    networks = assemble(TINY, **{part: make() for part, make in makers(TINY).items()})
+    networks = assemble(TINY, **{part: nnx.jit(make)() for part, make in makers(TINY).items()})
     rng = np.random.default_rng(0)
     samples = sum(stream.audio_window(TINY))
     chunks = stream.Chunk(

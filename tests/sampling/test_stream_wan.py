@@ -29,7 +29,7 @@ PRESET = replace(
 
 @pytest.fixture(scope="module")
 def networks() -> stream.Networks:
-    dit = DiT(PRESET.dit, rngs=nnx.Rngs(0))
+    dit = nnx.jit(lambda: DiT(PRESET.dit, rngs=nnx.Rngs(0)))()
     codec = WanCodec(nnx.jit(lambda: WanVAE(PRESET.wan_vae, rngs=nnx.Rngs(1)))())
     return stream.Networks(dit, codec, None, jax.random.normal(jax.random.key(1), (1, 4, 8)))
 

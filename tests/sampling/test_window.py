@@ -56,12 +56,12 @@ def test_unlimited_window_needs_the_length():
 def test_cached_chunks_equal_the_block_causal_whole(window, sink):
     """Absolute positions, one noise level, the cache filled from the same latents (spec network 10, test 3)."""
     cfg, frames = WindowConfig(3, window, sink, dynamic_rope=False), 15
-    model = DiT(CFG, rngs=nnx.Rngs(0))
+    model = nnx.jit(lambda: DiT(CFG, rngs=nnx.Rngs(0)))()
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     x, y, audio = draw(1, 1, frames, 8, 8, 16), draw(2, 1, frames, 8, 8, 49), draw(3, 1, frames, 4 * CFG.audio_dim)
-    text, t = model.text_keys(draw(4, 1, 1, CFG.text_dim)), jnp.full((1, 1), 0.3)
+    text, t = jax.jit(DiT.text_keys)(model, draw(4, 1, 1, CFG.text_dim)), jnp.full((1, 1), 0.3)
     mask = jnp.asarray(block_causal_mask(frames, cfg))
-    whole, _ = model(x, y, t, text, audio, positions=jnp.arange(frames), frame_mask=mask)
+    whole, _ = jax.jit(DiT.__call__)(model, x, y, t, text, audio, positions=jnp.arange(frames), frame_mask=mask)
     cache = kv_cache.empty(CFG, cfg, 1, 4, jnp.float32, frames)
     step = jax.jit(
         lambda cache, x, y, audio, start: model(

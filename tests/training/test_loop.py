@@ -13,6 +13,8 @@ from lipforcing_jax.errors import UserError
 from lipforcing_jax.training.loop import drawn, fit
 from lipforcing_jax.training.run import load_config
 
+pytestmark = pytest.mark.optimised  # Equality bit for bit is asked of what users run.
+
 
 def quadratic(params, batch, key):
     noise = jax.random.normal(key, params["w"].shape)
