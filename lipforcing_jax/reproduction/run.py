@@ -1,5 +1,6 @@
 """Runs the recipe from nothing to the report; started again, it goes on where it stopped."""
 
+import filecmp
 import json
 import shutil
 import time
@@ -76,12 +77,16 @@ def reproduce(
       the folder with the weights of the finished student, for `--weights`.
 
     Raises:
-      UserError: a stage was refused; `weights` lacks a file; the folder holds the run of another recipe.
+      UserError: a stage was refused; `weights` lacks a file; the folder holds the run of another recipe, or one that
+        began with other weights.
       Stopped: a training was asked to end.
     """
     notes = Notes(workdir, size.name, say)
     if weights is not None:
+        begun = "weights" in notes.seconds
         notes.once("weights", partial(take_over, weights, workdir))
+        if begun:
+            check_same(weights, workdir)
     for stage in TRAININGS:
         if stage.name not in size.left_out:
             notes.once(stage.name, partial(train, stage, size, workdir))
@@ -108,11 +113,37 @@ def take_over(weights: Path, workdir: Path) -> None:
     Raises:
       UserError: one of them is missing.
     """
+    for source, copy in taken(weights, workdir).items():
+        shutil.copyfile(source, copy)
+
+
+def check_same(weights: Path, workdir: Path) -> None:
+    """Whether the run in the work folder began with these weights.
+
+    Raises:
+      UserError: it did not, or one of them is missing.
+    """
+    for source, copy in taken(weights, workdir).items():
+        if not (copy.is_file() and filecmp.cmp(source, copy, shallow=False)):
+            raise UserError(
+                f"{workdir} holds a run that began with another {source.name} than {weights} has; give another "
+                "--workdir, or the weights that it began with."
+            )
+
+
+def taken(weights: Path, workdir: Path) -> dict[Path, Path]:
+    """Where each finished file lies in the work folder.
+
+    Raises:
+      UserError: one of them is missing.
+    """
     names = {name: name for name in (*networks.FILES.values(), networks.SYNC_NET)}
-    for name, copy in (names | {networks.FILES["dit"]: BASE}).items():
-        if not (weights / name).is_file():
-            raise UserError(f"{weights} has no {name}; give a folder with the weights of nano, or none for its own.")
-        shutil.copyfile(weights / name, workdir / copy)
+    found = {weights / n: workdir / copy for n, copy in (names | {networks.FILES["dit"]: BASE}).items()}
+    if missing := [source.name for source in found if not source.is_file()]:
+        raise UserError(
+            f"{weights} has no {' and no '.join(missing)}; give a folder with the weights of nano, or none for its own."
+        )
+    return found
 
 
 def deliver(workdir: Path, preset: Preset) -> Path:

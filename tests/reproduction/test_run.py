@@ -34,6 +34,18 @@ def test_weights_that_lack_a_part_are_refused(weights, tmp_path, name):
         take_over(weights, tmp_path)
 
 
+def test_a_run_is_not_gone_on_with_from_other_weights(weights, tmp_path, monkeypatch):
+    """Else the report would tell of weights with which the run did not begin."""
+    monkeypatch.setattr(run, "train", lambda stage, size, workdir: (_ for _ in ()).throw(Stopped("asked")))
+    again = lambda: run.reproduce(tmp_path, GOING_ON, tmp_path / "report", lambda text: None, weights)  # noqa: E731
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            again()
+    (weights / networks.FILES["dit"]).write_text("another student")
+    with pytest.raises(UserError, match=f"began with another {networks.FILES['dit']}"):
+        again()
+
+
 def test_what_a_run_from_weights_changes_exists():
     """Every change names a field of its experiment file, and every stage that is left out is one of the recipe."""
     assert {*GIVEN} <= {*GOING_ON.left_out} <= {stage.name for stage in TRAININGS}
