@@ -199,8 +199,10 @@ class DiT(nnx.Module):
     def embed_time(self, t: Float[Array, "b frames"], dtype) -> tuple[Float[Array, "b f d"], Float[Array, "b f 6 d"]]:
         """Time vectors for the head and, after one more SiLU and linear layer, for the blocks."""
         wide = t.astype(jnp.promote_types(t.dtype, jnp.float32))
-        e = self.time_out(jax.nn.silu(self.time_in(sinusoid(wide, self.cfg.freq_dim).astype(dtype))))
-        projected = self.time_projection(jax.nn.silu(e))
+        # Levels are few and these layers wide: on a mesh every device takes all levels through its slices of them.
+        waves = constrain(sinusoid(wide, self.cfg.freq_dim).astype(dtype), None, None, None)
+        e = constrain(self.time_out(jax.nn.silu(self.time_in(waves))), None, None, None)
+        projected = constrain(self.time_projection(jax.nn.silu(e)), None, None, None)
         return e, projected.reshape(*e.shape[:2], 6, self.cfg.dim)
 
     def embed_text(self, text: Float[Array, "b l text"]) -> Float[Array, "b l d"]:
