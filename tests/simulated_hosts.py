@@ -36,9 +36,10 @@ class Config(dict):
     batch, mesh = BATCH, mesh_text
 
 
-def mine() -> slice:
+def mine(mesh) -> slice:
     """The rows of a batch that this process reads; together they lie in the order of one process's."""
-    part, rows = devices.share(), BATCH // int(processes)
+    part = devices.share(mesh)
+    rows = BATCH // part["hosts"]
     return slice(part["host"] * rows, (part["host"] + 1) * rows)
 
 
@@ -50,7 +51,7 @@ def linear(mesh):
         return jnp.mean((batch @ kernel - batch) ** 2), {}
 
     def samples(index: int) -> np.ndarray:
-        return np.random.default_rng(index).standard_normal((BATCH, WIDTH)).astype(np.float32)[mine()]
+        return np.random.default_rng(index).standard_normal((BATCH, WIDTH)).astype(np.float32)[mine(mesh)]
 
     optimiser = optax.adam(float(rate))
     state = train_state.create({"ffn_in": {"kernel": jnp.zeros((WIDTH, WIDTH))}}, optimiser, averaged=False)
@@ -62,7 +63,7 @@ def stage2(mesh):
     usual one makes of a rounding error of a gradient near 0 a whole step."""
 
     def samples(index: int):
-        clips = [interrupted_run.clip(BATCH * index + row) for row in range(BATCH)[mine()]]
+        clips = [interrupted_run.clip(BATCH * index + row) for row in range(BATCH)[mine(mesh)]]
         return jax.tree.map(lambda *rows: np.concatenate(rows), *clips)
 
     base, told = devices.place(tiny.network()[0], mesh), tiny.condition(1)

@@ -101,6 +101,26 @@ def check(shape: MeshShape, devices: int, batch: int, heads: int) -> None:
         )
 
 
+def shares_of_processes(mesh: Mesh) -> dict[int, tuple[int, ...]]:
+    """Which shares of a batch lie on the devices of each process, by its number; the same for processes that divide
+    samples among them.
+
+    Raises:
+      UserError: some lie on processes that do not have all others in common.
+    """
+    held: dict[int, set[int]] = {}
+    for (data, fsdp, *_), device in np.ndenumerate(mesh.devices):
+        held.setdefault(device.process_index, set()).add(data * mesh.shape["fsdp"] + fsdp)
+    shares = {process: tuple(sorted(mine)) for process, mine in held.items()}
+    if sum(map(len, set(shares.values()))) > mesh.shape["data"] * mesh.shape["fsdp"]:
+        here = mesh.devices.size // len(shares)
+        raise UserError(
+            f"A process has {here} devices, and this mesh divides samples so that processes share some of theirs and "
+            f"not others; choose tensor x sequence so that it divides {here} or is a multiple of it."
+        )
+    return shares
+
+
 def for_stream(count: int, heads: int) -> Mesh | None:
     """A mesh that cuts a student's widths among the first `count` devices of this process; None for one device.
 

@@ -56,7 +56,13 @@ def merged(old: list[Plan], new: list[Plan]) -> list[Plan]:
             kept = [fresh.pop(n.program, n) for n in there.needs]
             plan.needs[:] = [*kept, *fresh.values()]
         by_title[plan.title] = plan
-    return list(by_title.values())
+    return sorted(by_title.values(), key=place)
+
+
+def place(plan: Plan) -> tuple:
+    """Where a plan stands on its page: serving first, one stream before several, then training; small before large."""
+    serving = plan.name.startswith("serving")
+    return not serving, serving and plan.batch > 1, plan.name, plan.mesh.size, plan.topology, str(plan.mesh)
 
 
 def tables(plans: list[Plan]) -> str:
@@ -65,15 +71,23 @@ def tables(plans: list[Plan]) -> str:
 
 
 def summary(plans: list[Plan]) -> str:
-    """One line a plan: the fullest chip, and for serving the speed beside the paper's."""
-    rows = [("job", "slice", "mesh", "batch", "GiB of a chip", "frames/s at most", "first frame at least s", "paper's"),
-            ("---",) * 8]  # fmt: skip
+    """One line a plan: the fullest chip, an update's time, and for serving the speed beside the paper's."""
+    rows = [("job", "slice", "mesh", "batch", "GiB of a chip", "update at least s", "frames/s at most",
+             "first frame at least s", "paper's"), ("---",) * 9]  # fmt: skip
     for plan in plans:
         most = max(plan.needs, key=lambda n: n.total)
         memory = f"{most.total:.1f} of {plan.chip.memory_gib:g}" + ("" if plan.fits else " (does not fit)")
         where = str(plan.mesh) + (f", remat={plan.remat}" if plan.remat else "")
-        rows.append((plan.name, plan.topology, where, str(plan.batch), memory, *speeds(plan)))
+        rows.append((plan.name, plan.topology, where, str(plan.batch), memory, updates(plan), *speeds(plan)))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def updates(plan: Plan) -> str:
+    """The least time of every program that trains; empty for serving."""
+    if any(need.seconds_of_video for need in plan.needs):
+        return ""
+    took = [f"{n.program} {n.least_seconds:.2f}" for n in plan.needs if n.seconds and n.operations]
+    return ", ".join(took)
 
 
 def speeds(plan: Plan) -> tuple[str, str, str]:

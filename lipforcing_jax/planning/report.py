@@ -139,7 +139,7 @@ def laid_out(asked: Asked, topology: Topology, shape: MeshShape, remat: str | No
     """The mesh over the topology's devices, the job on it, the batch that it takes, and what to say about that.
 
     Raises:
-      UserError: the mesh does not divide devices or heads.
+      UserError: the mesh does not divide devices or heads, or samples can't be shared out among its hosts.
     """
     batch, notes = asked.batch, []
     if batch % shape.batch_shares:
@@ -147,6 +147,7 @@ def laid_out(asked: Asked, topology: Topology, shape: MeshShape, remat: str | No
         notes.append(f"The batch is {batch} in place of {asked.batch}: one sample for each share of this mesh.")
     meshes.check(shape, len(topology.devices), batch, asked.heads)
     mesh = meshes.make(shape, topology.devices)
+    meshes.shares_of_processes(mesh)
     return mesh, asked.job(batch, mesh, remat), batch, notes
 
 

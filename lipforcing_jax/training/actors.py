@@ -139,9 +139,11 @@ def dataset_folder(config, workdir: Path) -> Path:
     return Path(config.dataset) if config.dataset else workdir / "dataset"
 
 
-def open_data(config, workdir: Path, split: str = "train", **changes) -> grain.DatasetIterator:
+def open_data(
+    config, workdir: Path, split: str = "train", mesh: Mesh | None = None, **changes
+) -> grain.DatasetIterator:
     """Batches as `config` wants them: of several processes each reads its share."""
-    part = devices.share()
+    part = devices.share(mesh)
     fields = {"batch": config.batch // part["hosts"], "frames": config.frames, "chunk": config.chunk,
               "seed": config.seed, "workers": config.workers, **part}  # fmt: skip
     return reader.read(dataset_folder(config, workdir), split, Reading(**fields | changes))
@@ -154,7 +156,7 @@ def first_batch(config, workdir: Path, split: str, batch: int, frames: int | Non
     stored = read_facts(folder).latent_frames
     frames = frames or max(1, stored // config.chunk) * config.chunk
     size = min(batch, reader.count(folder, split))
-    all_of_it = {"shuffle": False, "workers": 0, "host": 0, "hosts": 1}
+    all_of_it = {"shuffle": False, "workers": 0}
     return next(open_data(config, workdir, split, batch=size, frames=frames, **all_of_it))
 
 

@@ -51,19 +51,16 @@ def mesh_of(config, heads: int) -> Mesh | None:
     """The mesh that `config.mesh` describes, or one by rule over all devices; None where there is but one.
 
     Raises:
-      UserError: it does not divide devices, heads or batch, or one sample would lie on several processes.
+      UserError: it does not divide devices, heads or batch, or samples can't be shared out among processes.
     """
     text, devices = config.get("mesh", ""), jax.device_count()
     if devices == 1 and not text:
         return None
     shape = meshes.parse(text) if text else meshes.automatic(devices, config.batch, heads)
     meshes.check(shape, devices, config.batch, heads)
-    if jax.local_device_count() % shape.head_shares:
-        raise UserError(
-            f"The mesh {shape} spreads a sample over {shape.head_shares} devices and a process has "
-            f"{jax.local_device_count()}; choose tensor x sequence so that it divides these."
-        )
-    return meshes.make(shape)
+    mesh = meshes.make(shape)
+    meshes.shares_of_processes(mesh)
+    return mesh
 
 
 def place(tree: Any, mesh: Mesh | None) -> Any:
@@ -76,16 +73,23 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
     return tree if mesh is None else jax.device_put(tree, sharding.everywhere(tree, mesh))
 
 
-def share() -> dict[str, int]:
-    """The part of a data set that this process reads, as fields of `Reading`."""
-    return {"host": jax.process_index(), "hosts": jax.process_count()}
+def share(mesh: Mesh | None) -> dict[str, int]:
+    """The part of a data set that this process reads, as fields of `Reading`.
+
+    Processes that divide the same samples among their devices read the same part.
+    """
+    if mesh is None:
+        return {"host": 0, "hosts": 1}
+    shares = meshes.shares_of_processes(mesh)
+    parts = sorted(set(shares.values()))
+    return {"host": parts.index(shares[jax.process_index()]), "hosts": len(parts)}
 
 
 def together(batch: Any, mesh: Mesh | None) -> Any:
-    """The samples of all processes as one batch; given are those of this one."""
+    """The samples of all processes as one batch; given are those of this one (`share`)."""
     if mesh is None:
         return batch
-    count = jax.process_count()
+    count = share(mesh)["hosts"]
 
     def one(mine):
         # Where samples lie follows from how many there are of all processes.

@@ -183,7 +183,7 @@ def train(config, workdir: Path) -> Path:
     state = fit(
         state,
         make_advance(fixed, recipe, optimise, Rules(config.student_every, config.critic_scale), guidance_of(config)),
-        actors.open_data(config, workdir),
+        actors.open_data(config, workdir, mesh=mesh),
         steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
         log_every=config.log_every, save_every=config.save_every, keep=config.keep, best=config.best or None,
         evaluate=evaluate, sample=lambda state, step: validation.draw(fixed.base, state.student, step),

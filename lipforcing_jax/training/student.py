@@ -105,7 +105,7 @@ def train(config, workdir: Path) -> Path:
     state = fit(
         devices.place(train_state.create(found.student, optimiser, averaged), mesh),
         train_state.make_step(loss_of(config), optimiser, config.average_decay if averaged else None, fixed),
-        actors.open_data(config, workdir),
+        actors.open_data(config, workdir, mesh=mesh),
         steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
         log_every=config.log_every, save_every=config.save_every, keep=config.keep, best=config.best or None,
         evaluate=evaluate, sample=lambda state, step: validation.draw(found.base, of(state), step),

@@ -1,5 +1,8 @@
 """Meshes: what is understood, what fits, and one sentence for what does not."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from lipforcing_jax.errors import UserError
@@ -39,6 +42,25 @@ def test_tokens_may_have_more_devices_than_heads():
 def test_a_mesh_that_divides_nothing_is_refused(shape, said):
     with pytest.raises(UserError, match=said):
         meshes.check(shape, 8, 4, 12)
+
+
+def hosts(*processes: int, fsdp: int):
+    """A mesh of devices of these processes, as far as it tells where samples lie."""
+    devices = np.array([SimpleNamespace(process_index=p) for p in processes], object).reshape(1, fsdp, 1, -1)
+    return SimpleNamespace(devices=devices, shape={"data": 1, "fsdp": fsdp})
+
+
+def test_processes_that_divide_samples_hold_the_same_ones():
+    assert meshes.shares_of_processes(hosts(0, 0, 1, 1, fsdp=4)) == {0: (0, 1), 1: (2, 3)}
+    assert meshes.shares_of_processes(hosts(0, 0, 1, 1, fsdp=1)) == {0: (0,), 1: (0,)}
+    # As a slice's neighbourhood may have it.
+    scattered = meshes.shares_of_processes(hosts(0, 1, 2, 3, 0, 1, 2, 3, fsdp=4))
+    assert scattered == {0: (0, 2), 1: (0, 2), 2: (1, 3), 3: (1, 3)}
+
+
+def test_samples_that_only_some_processes_share_are_refused():
+    with pytest.raises(UserError, match="A process has 3 devices"):
+        meshes.shares_of_processes(hosts(0, 0, 0, 1, 1, 1, fsdp=3))
 
 
 def test_a_pair_lies_like_its_kernel_and_a_memory_like_its_parameter():

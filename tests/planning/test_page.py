@@ -52,8 +52,17 @@ def test_a_page_keeps_what_is_written_around_its_plans(plan, empty):
     page.add(empty, [plan])
     text = empty.read_text()
     assert text.startswith("# Ours\n") and text.endswith("The end.\n")
-    assert "| serving of 1.3b | v5e:1x1 | data=1 | 1 | 6.0 of 16 | 20 | 0.51 | 31.6 / 0.32 s |" in text
+    assert "| serving of 1.3b | v5e:1x1 | data=1 | 1 | 6.0 of 16 |  | 20 | 0.51 | 31.6 / 0.32 s |" in text
     assert "### serving of 1.3b on v5e:1x1 (1 chips of 16 GiB)" in text
+
+
+def test_plans_stand_in_the_order_of_their_jobs(plan, empty):
+    """Whatever was planned first; small slices before large ones. What trains has the time of its programs."""
+    training = replace(plan, name="stage2 of 14b", needs=[need("critic", 0.6), need("student", 0.2)])
+    page.add(empty, [training, replace(plan, batch=4), plan])
+    found = page.read(empty.with_suffix(".json"))
+    assert [(p.name, p.batch) for p in found] == [(plan.name, 1), (plan.name, 4), (training.name, 1)]
+    assert "| critic 0.60, student 0.20 |" in empty.read_text()
 
 
 def test_new_programs_replace_old_ones_of_the_same_plan(plan, empty):
