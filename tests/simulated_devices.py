@@ -103,7 +103,7 @@ JOBS = {"forward": forward, "rollout": roll, "critic": criticise, "reward": judg
         "ring_full": ring_full, "ring_causal": ring_causal, "see": see}  # fmt: skip
 MESHES = {
     "data=2,fsdp=2,tensor=2": ("forward", "rollout", "reward", "stage_1"),
-    "fsdp=2,sequence=4": ("rollout", "critic"),
+    "fsdp=2,sequence=4": ("forward", "rollout", "critic", "stage_1"),
     "tensor=2,sequence=4": ("rollout", "critic", "ring_full"),  # four heads, eight devices: keys go round
     "data=2,tensor=4": ("see",),
     "sequence=8": ("ring_full", "ring_causal"),
