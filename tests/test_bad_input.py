@@ -36,7 +36,7 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 16000) -> Path:
     return path
 
 
-@pytest.mark.parametrize("devices, reason", [("9", "asked for and this process has "), ("0", "not a number")])
+@pytest.mark.parametrize("devices, reason", [("9", "9 devices are asked for and this process"), ("0", "not a number")])
 def test_devices_that_are_not_there_are_refused(capsys, tmp_path, devices, reason):
     status, lines = sync(capsys, tmp_path, VIDEO, SPEECH, None, "--devices", devices)
     assert status == 2 and len(lines) == 1 and reason in lines[0]

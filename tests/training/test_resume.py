@@ -8,7 +8,10 @@ import sys
 import interrupted_run
 import jax
 import numpy as np
+import pytest
 from interrupted_run import run
+
+pytestmark = pytest.mark.optimised  # Equality bit for bit is asked of what users run.
 
 
 def test_a_killed_run_ends_bit_for_bit_like_an_unbroken_one(tmp_path):
