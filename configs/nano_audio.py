@@ -20,7 +20,8 @@ def get_config() -> ml_collections.ConfigDict:
             "heldout_clips": 128,
             "clip_frames": 129,
             "workers": 1,
-            "steps": 7000,
+            "loaders": 0,  # processes that prepare batches; a thread if 0
+            "steps": 5000,
             "batch": 32,
             "frames": 64,
             "peak_lr": 2e-3,
@@ -28,7 +29,7 @@ def get_config() -> ml_collections.ConfigDict:
             "weight_decay": 0.02,
             "clip_norm": 1.0,
             "average_decay": 0.998,
-            "phone_weight": 0.01,
+            "phone_weight": 0.05,
             "save_every": 500,
         }
     )

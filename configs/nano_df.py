@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
             "trained": "everything",
             "start": "teacher.safetensors",  # weights to go on from; empty begins from nothing
             "teacher": "",
-            "steps": 2400,
+            "steps": 1500,
             "batch": 8,
             "accumulation": 1,
             "frames": 12,

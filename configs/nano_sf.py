@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
             "trained": "everything",
             "start": "stage1.safetensors",
             "teacher": "teacher.safetensors",
-            "steps": 600,
+            "steps": 200,
             "batch": 4,
             "accumulation": 1,
             "frames": 21,

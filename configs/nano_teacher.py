@@ -26,8 +26,8 @@ def get_config() -> ml_collections.ConfigDict:
             "start": "",  # weights to go on from; empty begins from nothing
             "teacher": "",
             "negative_prompt": "",
-            "steps": 4000,
-            "batch": 4,
+            "steps": 6500,
+            "batch": 8,
             "accumulation": 1,
             "frames": 21,
             "workers": 0,

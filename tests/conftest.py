@@ -14,6 +14,11 @@ QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Machine code is made quickly; what XLA fuses stays the same. Most programs of the tests run once or twice, and
 compiling them takes longer than running them. Modules marked `optimised` have it made as users do."""
 os.environ.setdefault(QUICK, "true")  # before anything imports JAX
+LONGEST = (
+    "test_simulated_devices", "test_goldens", "test_converted_sync", "test_simulated_hosts", "test_train_nano",
+    "test_resume", "test_sync_net", "test_stream",
+)  # fmt: skip
+"""Modules that take a minute or more come first, so that no worker is left alone with one at the end."""
 
 
 def pytest_addoption(parser):
@@ -28,6 +33,11 @@ def pytest_configure(config):
     """Processes that tests start find the programs that were compiled before them."""
     config.stash[COMPILED] = tempfile.mkdtemp(prefix="compiled")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", config.stash[COMPILED])
+
+
+def pytest_collection_modifyitems(items):
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
 
 
 def pytest_unconfigure(config):

@@ -71,10 +71,13 @@ def read(folder: Path, split: str, reading: Reading) -> grain.DatasetIterator[Ba
     batches = clips.batch(reading.batch, drop_remainder=True, batch_fn=_stack)
     options = grain.ReadOptions(num_threads=READ_AHEAD, prefetch_buffer_size=READ_AHEAD)
     batches = batches.to_iter_dataset(options)
-    if reading.workers:
-        flags.FLAGS.mark_as_parsed()  # grain asks absl for the defaults of its own flags
-        batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=reading.workers))
-    return iter(batches)
+    return iter(in_processes(batches, reading.workers) if reading.workers else batches)
+
+
+def in_processes(batches: grain.IterDataset, count: int) -> grain.IterDataset:
+    """The same batches, prepared by `count` processes."""
+    flags.FLAGS.mark_as_parsed()  # grain asks absl for the defaults of its own flags
+    return batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=count))
 
 
 def count(folder: Path, split: str) -> int:

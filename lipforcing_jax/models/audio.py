@@ -42,6 +42,17 @@ def log_mel(audio: Float[Array, "b n"], cfg: LogMelConfig) -> Float[Array, "b m 
     return (jnp.log10(energies + 1e-5) + 1.5) / 1.5
 
 
+def usual_spectrum(energies: Float[Array, "b t bands"], memory: int) -> Float[Array, "b t2 bands"]:
+    """Mean of the loud among each frame and the `memory` frames before it; those that have fewer are used up.
+
+    What a voice, a room and a microphone have in common over time. Silence tells nothing of them and counts little;
+    where there was nothing else the mean is near zero, which is that of all speech.
+    """
+    loud = jax.nn.sigmoid(4 * energies.mean(axis=-1, keepdims=True) + 2)
+    over = lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, memory + 1, 1), (1, 1, 1), "VALID")  # noqa: E731
+    return over(loud * energies) / (over(loud) + 1)
+
+
 class Layer(nnx.Module):
     """Residual convolution over frames -2 ... +1 and a pointwise layer; no padding, so three frames are used up."""
 
@@ -60,7 +71,7 @@ class LogMelEncoder(nnx.Module):
     def __init__(self, cfg: LogMelConfig, *, param_dtype=jnp.float32, rngs: nnx.Rngs):
         self.cfg = cfg
         kinds = {"param_dtype": param_dtype, "rngs": rngs}
-        self.stem = nnx.Linear(cfg.bands * cfg.hops_per_frame, cfg.width, **kinds)
+        self.stem = nnx.Linear(cfg.bands * (cfg.hops_per_frame + 1), cfg.width, **kinds)
         self.layers = nnx.List([Layer(cfg.width, **kinds) for _ in range(cfg.layers)])
         self.norm = nnx.LayerNorm(cfg.width, **kinds)
         self.code = nnx.Linear(cfg.width, cfg.features - cfg.mouth_params, **kinds)
@@ -71,8 +82,14 @@ class LogMelEncoder(nnx.Module):
 
         The first columns are a tanh code, the last `mouth_params` the mouth's parameters.
         """
-        mel = log_mel(audio, self.cfg)
-        x = self.stem(mel.reshape(mel.shape[0], -1, self.cfg.hops_per_frame * self.cfg.bands))
+        return self.hear(log_mel(audio, self.cfg))
+
+    def hear(self, mel: Float[Array, "b m bands"]) -> Float[Array, "b t features"]:
+        """Features of the log energies of a window."""
+        cfg, hops = self.cfg, self.cfg.hops_per_frame
+        usual = usual_spectrum(mel.reshape(mel.shape[0], -1, hops, cfg.bands).mean(axis=2), cfg.memory)
+        now = mel.reshape(mel.shape[0], -1, hops * cfg.bands)[:, cfg.memory :]
+        x = self.stem(jnp.concatenate([now, usual], axis=-1))
         for layer in self.layers:
             x = layer(x)
         code = jnp.tanh(self.code(self.norm(x)))
@@ -84,7 +101,7 @@ def context(cfg: LogMelConfig) -> tuple[int, int]:
 
     One more on each side than the layers see: the analysis window reaches over its frame's border.
     """
-    return cfg.layers * PAST_TAPS + 1, cfg.layers * FUTURE_TAPS + 1
+    return cfg.memory + cfg.layers * PAST_TAPS + 1, cfg.layers * FUTURE_TAPS + 1
 
 
 def encode_window(encoder: LogMelEncoder, audio: Float[Array, "b n"]) -> Float[Array, "b t features"]:
@@ -94,5 +111,10 @@ def encode_window(encoder: LogMelEncoder, audio: Float[Array, "b n"]) -> Float[A
 
 def encode_clip(encoder: LogMelEncoder, audio: Float[Array, "b n"]) -> Float[Array, "b t features"]:
     """Features of a whole clip, one row per 640 samples; silence is assumed around it."""
-    before, after = (640 * c for c in context(encoder.cfg))
-    return encode_window(encoder, jnp.pad(audio, ((0, 0), (before, after))))
+    return encode_window(encoder, surrounded(encoder.cfg, audio))
+
+
+def surrounded(cfg: LogMelConfig, audio: Float[Array, "b n"]) -> Float[Array, "b m"]:
+    """A whole clip between as much silence as its window needs."""
+    before, after = (640 * c for c in context(cfg))
+    return jnp.pad(audio, ((0, 0), (before, after)))

@@ -72,6 +72,10 @@ class TinyVAEConfig:
     decoder_space_upscale: tuple[bool, ...] = (True, True, True)
     encoder_blocks: int = 3
     decoder_blocks: int = 3
+    encoder_kernel: int = 3
+    """Cells across of the encoder's convolutions; 1 sees every patch for itself."""
+    head_kernel: int = 3
+    """Of the decoder's last convolution."""
 
     @property
     def space_factor(self) -> int:
@@ -103,7 +107,10 @@ class WanVAEConfig:
 
 @dataclass(frozen=True)
 class LogMelConfig:
-    """Nano's audio encoder: log-mel bands and a small convolutional network at 25 frames a second."""
+    """Nano's audio encoder: log-mel bands and a small convolutional network at 25 frames a second.
+
+    `memory` is the time, in video frames, over which it knows the speaker's average spectrum.
+    """
 
     sample_rate: int = 16000
     fps: int = 25
@@ -113,6 +120,7 @@ class LogMelConfig:
     width: int = 192
     layers: int = 5
     look_ahead: int = 5
+    memory: int = 50
     mouth_params: int = 6
     features: int = 64
 
@@ -207,17 +215,19 @@ PRESETS = {
     "nano": Preset(
         "nano",
         face_size=128,
-        # Patches of 4x4 latent cells: 16 tokens a frame instead of 64, so a CPU can train and run it.
+        # Patches of 2x4 latent cells: 32 tokens a frame instead of 64, so a CPU can train and run it. Lips move up and
+        # down, so patches are flat.
         dit=DiTConfig(
             dim=288, num_heads=8, ffn_dim=576, num_layers=6, text_dim=16, text_len=1,
-            audio_dim=64, audio_hidden=64, freq_dim=64, patch=(1, 4, 4), residual=True,
+            audio_dim=64, audio_hidden=64, freq_dim=64, patch=(1, 2, 4), residual=True,
         ),
-        # All layers work on 8x8 pixel patches: wide, coarse convolutions are what a CPU is good at.
+        # All layers work on 8x8 pixel patches: wide, coarse convolutions are what a CPU is good at. The encoder is
+        # principal components of single patches (`training/principal.py`), for which kernels of one cell are enough.
         tiny_vae=TinyVAEConfig(
-            patch_size=8, encoder_stem=64, encoder_widths=(64, 64), encoder_time_downscale=(True, True),
-            encoder_space_downscale=(False, False), decoder_widths=(128, 128), decoder_tail=128,
+            patch_size=8, encoder_stem=32, encoder_widths=(32, 32), encoder_time_downscale=(True, True),
+            encoder_space_downscale=(False, False), decoder_widths=(64, 80), decoder_tail=80,
             decoder_time_upscale=(True, True), decoder_space_upscale=(False, False),
-            encoder_blocks=0, decoder_blocks=1,
+            encoder_blocks=0, decoder_blocks=1, encoder_kernel=1, head_kernel=1,
         ),
         audio=LogMelConfig(),
         # Most of the work is the face's first layer: half of the size is a quarter of it, and each of SyncNet's pixels

@@ -99,17 +99,21 @@ class TinyEncoder(nnx.Module):
     def __init__(self, cfg: TinyVAEConfig, **kinds):
         self.cfg = cfg
         widths = (cfg.encoder_stem, *cfg.encoder_widths)
-        self.stem = conv(cfg.image_channels * cfg.patch_size**2, widths[0], **kinds)
+        kernel = cfg.encoder_kernel
+        self.stem = conv(cfg.image_channels * cfg.patch_size**2, widths[0], kernel=kernel, **kinds)
         strides = [2 if down else 1 for down in cfg.encoder_time_downscale]
         spaces = [2 if down else 1 for down in cfg.encoder_space_downscale]
         self.pools = nnx.List([TimePool(w, s, **kinds) for w, s in zip(widths[:-1], strides, strict=True)])
         self.downs = nnx.List(
-            [conv(a, b, stride=s, bias=False, **kinds) for a, b, s in zip(widths, widths[1:], spaces, strict=False)]
+            [
+                conv(a, b, kernel=kernel, stride=s, bias=False, **kinds)
+                for a, b, s in zip(widths, widths[1:], spaces, strict=False)
+            ]
         )
         self.stages = nnx.List(
             [nnx.List([MemoryBlock(w, **kinds) for _ in range(cfg.encoder_blocks)]) for w in cfg.encoder_widths]
         )
-        self.head = conv(widths[-1], cfg.latent_channels, **kinds)
+        self.head = conv(widths[-1], cfg.latent_channels, kernel=kernel, **kinds)
 
     def memory(self, batch: int, height: int, width: int, dtype=jnp.float32) -> Memory:
         """Empty memory for frames of `height` x `width` pixels."""
@@ -144,7 +148,7 @@ class TinyDecoder(nnx.Module):
         strides = [2 if up else 1 for up in cfg.decoder_time_upscale]
         self.grows = nnx.List([TimeGrow(w, s, **kinds) for w, s in zip(widths[:-1], strides, strict=True)])
         self.outs = nnx.List([conv(a, b, bias=False, **kinds) for a, b in zip(widths, widths[1:], strict=False)])
-        self.head = conv(widths[-1], cfg.image_channels * cfg.patch_size**2, **kinds)
+        self.head = conv(widths[-1], cfg.image_channels * cfg.patch_size**2, kernel=cfg.head_kernel, **kinds)
 
     def memory(self, batch: int, height: int, width: int, dtype=jnp.float32) -> Memory:
         """Empty memory for latents of `height` x `width` cells."""

@@ -1,5 +1,7 @@
 """Stage "audio": teaches nano's log-mel encoder which mouth belongs to which sound."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -17,20 +19,52 @@ from lipforcing_jax.options import SAMPLES_PER_FRAME
 from lipforcing_jax.training.loop import drawn, fit
 from lipforcing_jax.weights import store
 
+PACE = 0.15
+"""Voices are heard at up to so much (a logarithm) of another size and pace."""
+
+
+def cut(clips: dict[str, np.ndarray], clip: int, start: int, frames: int, pace: float) -> tuple[np.ndarray, ...]:
+    """`frames` video frames of a clip from frame `start` on, spoken `pace` times as fast and as high: sound, mouth and
+    phones."""
+    length = round(frames * pace * SAMPLES_PER_FRAME)
+    sound = clips["audio"][clip, start * SAMPLES_PER_FRAME :][:length]
+    sound = np.interp(np.linspace(0, length - 1, frames * SAMPLES_PER_FRAME), np.arange(length), sound)
+    mouth, phones = clips["mouth"][clip, start:], clips["phones"][clip, start:]
+    when = np.clip((np.arange(frames) + 0.5) * pace - 0.5, 0, len(mouth) - 1)
+    mouth = np.stack([np.interp(when, np.arange(len(mouth)), column) for column in mouth.T], axis=-1)
+    return sound.astype(np.float32), mouth.astype(np.float32), phones[np.round(when).astype(int)]
+
 
 def batch_of(clips: dict[str, np.ndarray], seed: int, batch: int, frames: int) -> dict[str, np.ndarray]:
     """Random cuts of random clips through random rooms and microphones; a pure function of `seed`."""
     rng = np.random.default_rng(seed)
-    which = rng.integers(len(clips["audio"]), size=batch)
-    first = rng.integers(clips["mouth"].shape[1] - frames + 1, size=batch)
-    audio = np.empty((batch, frames * SAMPLES_PER_FRAME), np.float32)
-    for row, (clip, start) in enumerate(zip(which, first, strict=True)):
-        span = slice(start * SAMPLES_PER_FRAME, (start + frames) * SAMPLES_PER_FRAME)
-        babble = clips["audio"][rng.integers(len(clips["audio"])), span] if rng.random() < 0.3 else None
-        spoken = clips["audio"][clip, span]
-        audio[row] = augment(spoken, rng, babble=babble) if rng.random() < 0.85 else spoken
-    cut = lambda name: np.stack([clips[name][c, s : s + frames] for c, s in zip(which, first, strict=True)])  # noqa: E731
-    return {"audio": audio, "mouth": cut("mouth"), "phones": cut("phones")}
+    count, whole = clips["mouth"].shape[:2]
+    rows = []
+    for _ in range(batch):
+        pace = float(np.exp(rng.uniform(-PACE, PACE)))
+        longest = whole - int(np.ceil(frames * pace))
+        clip, start = rng.integers(count), rng.integers(max(longest, 0) + 1)
+        sound, mouth, phones = cut(clips, clip, start, frames, pace if longest >= 0 else 1.0)
+        babble = clips["audio"][rng.integers(count), : len(sound)] if rng.random() < 0.3 else None
+        rows.append((augment(sound, rng, babble=babble) if rng.random() < 0.85 else sound, mouth, phones))
+    return dict(zip(("audio", "mouth", "phones"), map(np.stack, zip(*rows, strict=True)), strict=True))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Batch `i` of a run; reads the clips where they are first asked for, which may be a process of its own."""
+
+    shards: tuple[Path, ...]
+    seed: int
+    batch: int
+    frames: int
+
+    @cached_property
+    def clips(self) -> dict[str, np.ndarray]:
+        return speech_dataset.load(list(self.shards))
+
+    def __call__(self, i: int) -> dict[str, np.ndarray]:
+        return batch_of(self.clips, self.seed + i, self.batch, self.frames)
 
 
 def opening_correlation(encoder: LogMelEncoder, clips: dict[str, np.ndarray]) -> float:
@@ -44,7 +78,6 @@ def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_audio.py); returns the weights file."""
     preset = presets.by_name(config.preset)
     shards = speech_dataset.build(workdir / "speech", "train", config.clips, config.clip_frames, config.workers)
-    clips = speech_dataset.load(shards)
     held = speech_dataset.build(workdir / "speech", "heldout", config.heldout_clips, config.clip_frames)
     heldout = speech_dataset.load(held)
     rngs = nnx.Rngs(config.seed)
@@ -53,7 +86,7 @@ def train(config, workdir: Path) -> Path:
     optimiser = train_state.adamw(config.peak_lr, config.steps, config.warmup, config.weight_decay, config.clip_norm)
 
     def loss(params, batch, key):
-        return hearing.loss(graphdef, params, batch["audio"], batch["mouth"], batch["phones"], config.phone_weight)
+        return hearing.loss(graphdef, params, batch["audio"], batch["mouth"], batch["phones"], key, config.phone_weight)
 
     def export(state) -> Path:
         encoder = nnx.merge(graphdef, state.average).encoder
@@ -66,7 +99,7 @@ def train(config, workdir: Path) -> Path:
     state = fit(
         train_state.create(params, optimiser),
         train_state.make_step(loss, optimiser, config.average_decay),
-        drawn(lambda i: batch_of(clips, config.seed + i, config.batch, config.frames)),
+        drawn(Batches(tuple(shards), config.seed, config.batch, config.frames), config.loaders),
         steps=config.steps, workdir=workdir / "audio", seed=config.seed, evaluate=evaluate,
         save_every=config.save_every, record=config.to_dict(),
     )  # fmt: skip

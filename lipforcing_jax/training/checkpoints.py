@@ -20,7 +20,7 @@ from lipforcing_jax.errors import UserError
 from lipforcing_jax.whole_file import written_whole
 
 FREE_FIELDS = frozenset(
-    ("steps", "save_every", "log_every", "sample_every", "keep", "workers", "max_skipped", "mesh")
+    ("steps", "save_every", "log_every", "sample_every", "keep", "workers", "loaders", "max_skipped", "mesh")
     + ("dataset", "start", "teacher", "weights")
 )
 """Fields of a run's record that may differ when it goes on: they don't change what an update computes, or, where they

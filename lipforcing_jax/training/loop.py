@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from lipforcing_jax.data.batch import Batch
+from lipforcing_jax.data.reader import in_processes
 from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.parallel import sharding
 from lipforcing_jax.sampling.plan import LEAD
@@ -37,10 +38,13 @@ def stop_request():
             signal.signal(name, handler)
 
 
-def drawn(batch_at: Callable[[int], Any]) -> grain.DatasetIterator:
-    """Batches that are functions of their number, made one ahead on another thread."""
+def drawn(batch_at: Callable[[int], Any], processes: int = 0) -> grain.DatasetIterator:
+    """Batches that are functions of their number, made ahead on another thread or, if asked for, by other processes."""
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    return iter(grain.MapDataset.range(1 << 40).map(batch_at).to_iter_dataset(options))
+    batches = grain.MapDataset.range(1 << 40).map(batch_at).to_iter_dataset(options)
+    if processes:
+        batches = in_processes(batches, processes)
+    return iter(batches)
 
 
 def fit(

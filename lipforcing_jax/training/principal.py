@@ -38,10 +38,10 @@ def components(blocks: Float[np.ndarray, "m 4 k"], latents: int, stem: int):
     return mean, basis.reshape(FRAMES, -1, latents), deviation, patch_basis
 
 
-def centre(matrix: np.ndarray) -> np.ndarray:
-    """A 3x3 kernel that applies [in, out] `matrix` to its own cell only."""
-    kernel = np.zeros((3, 3, *matrix.shape))
-    kernel[1, 1] = matrix
+def centre(matrix: np.ndarray, size: int = 3) -> np.ndarray:
+    """A kernel of `size` x `size` cells that applies [in, out] `matrix` to its own cell only."""
+    kernel = np.zeros((size, size, *matrix.shape))
+    kernel[size // 2, size // 2] = matrix
     return kernel
 
 
@@ -53,9 +53,9 @@ def set_param(param: nnx.Param, value: np.ndarray) -> None:
 def start_encoder(vae: TinyVAE, cfg: TinyVAEConfig, mean, basis, deviation, patch_basis) -> None:
     """Stem: patches in their own components, lifted above zero. Pools: each pair of frames answers for both of its
     possible places in the block, 16 numbers each; the second pool takes the right ones. Head: scale and offset."""
-    width, latents = cfg.encoder_stem, cfg.latent_channels
+    width, latents, size = cfg.encoder_stem, cfg.latent_channels, cfg.encoder_kernel
     lift = np.maximum(0, -patch_basis).sum(axis=0)
-    set_param(vae.encoder.stem.kernel, centre(patch_basis))
+    set_param(vae.encoder.stem.kernel, centre(patch_basis, size))
     set_param(vae.encoder.stem.bias, lift)
     seen = np.einsum("fkl,kc->fcl", basis, patch_basis)
     first = np.zeros((2, width, width))
@@ -65,11 +65,11 @@ def start_encoder(vae: TinyVAE, cfg: TinyVAEConfig, mean, basis, deviation, patc
     second[0, :latents, :latents] = second[1, latents : 2 * latents, :latents] = np.eye(latents)
     for pool, down, kernel in zip(vae.encoder.pools, vae.encoder.downs, (first, second), strict=True):
         set_param(pool.conv.kernel, kernel.reshape(1, 1, 2 * width, width))
-        set_param(down.kernel, centre(np.eye(width)))
+        set_param(down.kernel, centre(np.eye(width), size))
     offset = np.einsum("fcl,c->l", seen, lift) + np.einsum("fkl,fk->l", basis, mean.reshape(FRAMES, -1))
     head = np.zeros((width, latents))
     head[:latents] = np.diag(1 / deviation)
-    set_param(vae.encoder.head.kernel, centre(head))
+    set_param(vae.encoder.head.kernel, centre(head, size))
     set_param(vae.encoder.head.bias, -offset / deviation)
 
 
@@ -118,7 +118,7 @@ def start_decoder(vae: TinyVAE, cfg: TinyVAEConfig, mean, basis, deviation) -> N
     for f in range(FRAMES):
         head[held(f)][:latents] = drawn[f].T
         head[held(f)][latents] = mean.reshape(FRAMES, -1)[f] - BOUND * drawn[f].sum(axis=1)
-    set_param(decoder.head.kernel, centre(head))
+    set_param(decoder.head.kernel, centre(head, cfg.head_kernel))
     set_param(decoder.head.bias, np.zeros(decoder.head.bias.shape))
 
 

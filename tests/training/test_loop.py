@@ -1,6 +1,7 @@
 """The host loop: a run that is stopped and resumed ends where an unbroken one ends."""
 
 import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,13 @@ def run(folder, steps):
     step = train_state.make_step(quadratic, optimiser, 0.9)
     batch_at = lambda i: np.full(3, 1.0 + 0.1 * i, np.float32)  # noqa: E731
     return fit(state, step, drawn(batch_at), steps=steps, workdir=folder, seed=3, log_every=2, save_every=4)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_batches_are_functions_of_their_number(processes):
+    batches = drawn(partial(np.full, 3), processes)
+    for i in range(4):
+        np.testing.assert_array_equal(next(batches), [i, i, i])
 
 
 def test_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from lipforcing_jax import LipSyncer
 from lipforcing_jax.cli import main
 from lipforcing_jax.models import presets
+from lipforcing_jax.training.audio_encoder import cut
 from lipforcing_jax.weights import networks
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -38,6 +39,22 @@ def test_the_weights_are_trained(workdir):
     """The head of the student begins at zero; two updates move it."""
     student = networks.load(presets.by_name("nano"), workdir).networks.dit
     assert 0 < float(np.abs(student.head.kernel[...]).max()) < 0.1
+
+
+def test_a_cut_follows_the_sound_at_any_pace():
+    """A ramp for a mouth, and a sound that is loud in the second half."""
+    frames = 40
+    clips = {
+        "audio": np.repeat([0.0, 1.0], frames // 2 * 640)[None].astype(np.float32),
+        "mouth": np.tile(np.linspace(0, 1, frames, dtype=np.float32)[:, None], (1, 1, 6)),
+        "phones": np.repeat([3, 7], frames // 2)[None],
+    }
+    for pace in (0.8, 1.0, 1.2):
+        sound, mouth, phones = cut(clips, 0, 10, 20, pace)
+        assert sound.shape == (20 * 640,) and mouth.shape == (20, 6) and sound.dtype == mouth.dtype == np.float32
+        change = round(10 / pace)
+        assert abs(int(np.argmax(sound > 0.5)) / 640 - change) < 0.6 and abs(int(np.argmax(phones == 7)) - change) <= 1
+        np.testing.assert_allclose(np.diff(mouth[1:, 0]), pace / (frames - 1), rtol=0.02)
 
 
 def test_a_finished_run_is_not_begun_again(workdir):
