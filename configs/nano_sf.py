@@ -4,10 +4,10 @@
 
 Spec: training 2. What differs from the release: all parameters are trained, at a higher rate, on fewer clips.
 
-Result of 150 updates, 30 of them the student's (`lipforcing reproduce --onward`, docs/reproduction.md): the mouth error
-of its own clips on unseen pairs goes from 0.099 to 0.112 while Sync-C rises and mouths become sharper; with guidance
-everywhere to 0.31, with none to 0.105. At twice the rate guidance everywhere overdraws mouths (0.44). About 2 s an
-update on two cores.
+Result of 200 updates, 40 of them the student's: on unseen pairs the mouth error of its own clips goes from 0.239 to
+0.281 while on held-out talkers Sync-C rises from 1.59 to 1.81 and mouths become sharper. 35 s on one H200. For an
+earlier student (docs/reproduction.md) guidance everywhere cost 2.6 dB where the sync window cost 0.6, and at twice the
+rate it overdrew mouths.
 """
 
 import ml_collections
