@@ -62,7 +62,8 @@ def test_cached_chunks_equal_the_block_causal_whole(window, sink):
     text, t = jax.jit(DiT.text_keys)(model, draw(4, 1, 1, CFG.text_dim)), jnp.full((1, 1), 0.3)
     mask = jnp.asarray(block_causal_mask(frames, cfg))
     whole, _ = jax.jit(DiT.__call__)(model, x, y, t, text, audio, positions=jnp.arange(frames), frame_mask=mask)
-    cache = kv_cache.empty(CFG, cfg, 1, 4, jnp.float32, frames)
+    tokens = (8 // CFG.patch[1]) * (8 // CFG.patch[2])
+    cache = kv_cache.empty(CFG, cfg, 1, tokens, jnp.float32, frames)
     step = jax.jit(
         lambda cache, x, y, audio, start: model(
             x, y, t, text, audio, positions=kv_cache.query_positions(cache, start, cfg), past=kv_cache.past(cache, cfg)
