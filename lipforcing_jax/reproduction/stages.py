@@ -76,7 +76,7 @@ BASE = "base.safetensors"
 """The network that the teacher of such a recipe begins as."""
 ONWARD: dict[str, dict[str, Any]] = {
     "nano_talkers": {"first": 2000, "pairs": 600, "speech_clips": 1200},
-    "nano_teacher": {"start": BASE, "steps": 1500, "lr": 6e-4},
+    "nano_teacher": {"start": BASE, "steps": 1500, "batch": 4, "lr": 6e-4},
     "nano_df": {"steps": 400, "lr": 3e-4},
     "nano_sf": {"steps": 150},
 }

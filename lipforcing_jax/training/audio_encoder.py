@@ -28,6 +28,7 @@ def cut(clips: dict[str, np.ndarray], clip: int, start: int, frames: int, pace: 
     phones."""
     length = round(frames * pace * SAMPLES_PER_FRAME)
     sound = clips["audio"][clip, start * SAMPLES_PER_FRAME :][:length]
+    # Linear, since what it adds is far below the rooms and noises that follow.
     sound = np.interp(np.linspace(0, length - 1, frames * SAMPLES_PER_FRAME), np.arange(length), sound)
     mouth, phones = clips["mouth"][clip, start:], clips["phones"][clip, start:]
     when = np.clip((np.arange(frames) + 0.5) * pace - 0.5, 0, len(mouth) - 1)
