@@ -5,8 +5,8 @@
 Speech comes from the installed engines (flite, espeak-ng) or the built-in formant synthesiser.
 
 Result: the opening correlates 0.82 with the truth on held-out voices (0.73 after 1250 updates, 0.80 after 2750); 40
-minutes on two cores beside other work, and 7 for the speech. Without other voices (`distill/other_voice.py`) and without
-the usual spectrum, 7000 updates reached 0.81 here, but 0.51 on filmed speakers, where this one has 0.55.
+minutes on two cores beside other work, and 7 for the speech. Without other voices (`distill/other_voice.py`) and
+without the usual spectrum, 7000 updates reached 0.81 here, but 0.51 on filmed speakers, where this one has 0.55.
 """
 
 import ml_collections
