@@ -86,21 +86,23 @@ def inhalation(seconds: float, rng: np.random.Generator) -> Float32[np.ndarray, 
     length = int(seconds * SAMPLE_RATE)
     sound = acoustics.coloured_noise(length, rng, 0.8)
     shape = np.sin(np.pi * np.linspace(0.0, 1.0, length) ** rng.uniform(0.7, 1.6)) ** 1.5
-    return (sound * shape * 10.0 ** (rng.uniform(-65.0, -38.0) / 20.0)).astype(np.float32)
+    return (sound * shape * 10.0 ** (rng.uniform(-60.0, -38.0) / 20.0)).astype(np.float32)
 
 
 def pause(seconds: float, rng: np.random.Generator, before_speech: bool) -> tuple[np.ndarray, list[Phone]]:
-    """Silence; before speech its end is mostly a breath: talkers open their mouths to inhale, then begin."""
+    """Silence; before speech its end is mostly a breath: talkers open their mouths to inhale, then begin.
+
+    Every breath can be heard, if faintly: from a silent one no ear could tell a mouth at rest.
+    """
     audio = np.zeros(int(seconds * SAMPLE_RATE), np.float32)
     if not before_speech or seconds < 0.2 or rng.random() < 0.12:
         return audio, [Phone("pau", 0.0, seconds)]
     stop = seconds - rng.uniform(0.02, 0.05)
     length = min(rng.uniform(0.55, 1.0) * stop, rng.uniform(0.4, 0.9))
     start = stop - length
-    if rng.random() < 0.75:
-        sound = inhalation(length, rng)
-        begin = int(start * SAMPLE_RATE)
-        audio[begin : begin + len(sound)] += sound[: len(audio) - begin]
+    sound = inhalation(length, rng)
+    begin = int(start * SAMPLE_RATE)
+    audio[begin : begin + len(sound)] += sound[: len(audio) - begin]
     return audio, [Phone("pau", 0.0, start), Phone("breath", start, stop), Phone("pau", stop, seconds)]
 
 

@@ -75,7 +75,7 @@ class TinyVAEConfig:
     encoder_kernel: int = 3
     """Cells across of the encoder's convolutions; 1 sees every patch for itself."""
     head_kernel: int = 3
-    """Of the decoder's last convolution."""
+    """Of the decoder's last two convolutions, of which the latter draws patches."""
 
     @property
     def space_factor(self) -> int:
@@ -225,7 +225,7 @@ PRESETS = {
         # principal components of single patches (`training/principal.py`), for which kernels of one cell are enough.
         tiny_vae=TinyVAEConfig(
             patch_size=8, encoder_stem=32, encoder_widths=(32, 32), encoder_time_downscale=(True, True),
-            encoder_space_downscale=(False, False), decoder_widths=(64, 80), decoder_tail=80,
+            encoder_space_downscale=(False, False), decoder_widths=(48, 72), decoder_tail=72,
             decoder_time_upscale=(True, True), decoder_space_upscale=(False, False),
             encoder_blocks=0, decoder_blocks=1, encoder_kernel=1, head_kernel=1,
         ),

@@ -147,7 +147,13 @@ class TinyDecoder(nnx.Module):
         )
         strides = [2 if up else 1 for up in cfg.decoder_time_upscale]
         self.grows = nnx.List([TimeGrow(w, s, **kinds) for w, s in zip(widths[:-1], strides, strict=True)])
-        self.outs = nnx.List([conv(a, b, bias=False, **kinds) for a, b in zip(widths, widths[1:], strict=False)])
+        kernels = (*(3 for _ in widths[2:]), cfg.head_kernel)
+        self.outs = nnx.List(
+            [
+                conv(a, b, kernel=kernel, bias=False, **kinds)
+                for a, b, kernel in zip(widths, widths[1:], kernels, strict=False)
+            ]
+        )
         self.head = conv(widths[-1], cfg.image_channels * cfg.patch_size**2, kernel=cfg.head_kernel, **kinds)
 
     def memory(self, batch: int, height: int, width: int, dtype=jnp.float32) -> Memory:

@@ -109,7 +109,8 @@ def start_decoder(vae: TinyVAE, cfg: TinyVAEConfig, mean, basis, deviation) -> N
 
         def passed(kernel, places=places):
             kernel[..., : 2 * places * place] = 0
-            kernel[1, 1, : 2 * places * place, : 2 * places * place] = np.eye(2 * places * place)
+            middle = kernel.shape[0] // 2
+            kernel[middle, middle, : 2 * places * place, : 2 * places * place] = np.eye(2 * places * place)
 
         edit(grow.conv.kernel, grown)
         edit(out.kernel, passed)

@@ -65,6 +65,16 @@ def test_mouth_opens_in_speech_and_closes_in_silent_clips():
     assert np.median(spoken) > 0.3
 
 
+def test_every_breath_can_be_heard():
+    breaths = []
+    for seed in range(24):
+        audio, phones, _ = sample_utterance(seed, "train", 3.0, engines=ENGINE)
+        spans = [(p.start, p.end) for p in phones if p.label == "breath" and p.end - p.start > 0.2]
+        breaths += [audio[int(start * 16_000) : int(end * 16_000)].std() for start, end in spans]
+    assert len(breaths) > 8
+    assert min(breaths) > 1e-4  # three steps of 16-bit sound
+
+
 def test_a_cache_gives_the_same_speech(tmp_path):
     fresh = sample_utterance(4, "train", 2.0, engines=ENGINE)
     for _ in range(2):
