@@ -68,12 +68,12 @@ def chunks_of(preset: Preset, listener: Listener, frames: Clip, audio: Float32[n
 
 
 class Student:
-    """The causal student, chunk by chunk in a scan."""
+    """The causal student, chunk by chunk, as a live stream runs it."""
 
     def __init__(self, preset: Preset, networks: Networks, listener: Listener, seed: int = 0):
         self.preset, self.networks, self.listener, self.key = preset, networks, listener, jax.random.key(seed)
         self.masks, self.text = masks_of(preset), stream.constant_text(networks)
-        self.run = jax.jit(stream.run, static_argnums=1)
+        self.step = jax.jit(stream.step, static_argnums=1)
 
     def __call__(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Clip:
         frames = self._drawn(chunks_of(self.preset, self.listener, source, audio))
@@ -89,9 +89,12 @@ class Student:
         return denoise_chunks(self.networks.dit, self.preset, self.masks.latent, self.text, seen, self.key)
 
     def _drawn(self, chunks: stream.Chunk) -> np.ndarray:
-        state = stream.start(self.networks, self.preset)
-        _, frames = self.run(self.networks, self.preset, self.masks, self.text, state, chunks, self.key)
-        return np.asarray(frames)
+        state, frames = stream.start(self.networks, self.preset), []
+        for k in range(len(chunks.frames)):
+            chunk = jax.tree.map(lambda x, k=k: x[k], chunks)
+            state, drawn = self.step(self.networks, self.preset, self.masks, self.text, state, chunk, self.key)
+            frames.append(drawn)
+        return np.stack(frames)
 
 
 class Seen(NamedTuple):
