@@ -147,7 +147,7 @@ class TinyDecoder(nnx.Module):
         )
         strides = [2 if up else 1 for up in cfg.decoder_time_upscale]
         self.grows = nnx.List([TimeGrow(w, s, **kinds) for w, s in zip(widths[:-1], strides, strict=True)])
-        kernels = (*(3 for _ in widths[2:]), cfg.head_kernel)
+        kernels = [3] * (len(widths) - 2) + [cfg.head_kernel]
         self.outs = nnx.List(
             [
                 conv(a, b, kernel=kernel, bias=False, **kinds)
