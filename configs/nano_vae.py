@@ -2,7 +2,9 @@
 
     lipforcing train --config configs/nano_vae.py --workdir runs/nano
 
-Result: held-out talkers come back at 32.4 dB in the mouth box; 5 minutes on two cores beside other work.
+Result: held-out talkers come back at 32.8 dB in the mouth box, and the opening of their mouths correlates 0.93 with
+their own (32.4 and 0.92 where all mouths wandered and none spoke). The bundled decoder made 2000 updates on wandering
+mouths and then 5600 on this data, in two runs of 10 and 18 minutes on one core beside other work.
 """
 
 import ml_collections
@@ -14,13 +16,15 @@ def get_config() -> ml_collections.ConfigDict:
             "stage": "tiny_vae",
             "preset": "nano",
             "seed": 0,
-            "clips": 510,
+            "clips": 1000,
             "clip_frames": 12,
-            "leaves": 0.12,
+            "speech_clips": 1200,
+            "speech_frames": 129,
+            "leaves": 0.08,
             "component_stride": 2,
-            "steps": 2000,
+            "steps": 4000,
             "batch": 6,
-            "frames": 8,
+            "frames": 12,
             "crop": 64,
             "peak_lr": 6e-4,
             "warmup": 50,

@@ -1,9 +1,11 @@
 """LipSyncer: a video and a sound in, the video speaking that sound out. The only place where media meets models.
 
-Frames flow through three stages, each on a thread of its own, with short queues between them: reading, tracking and
-cropping; the networks' step, one chunk at a time; pasting and encoding. Memory does not grow with the clip.
+Frames flow through four stages, each on a thread of its own, with short queues between them: reading, tracking and
+cropping; denoising, one chunk at a time; drawing its pictures; pasting and encoding. Memory does not grow with the
+clip.
 """
 
+import contextlib
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -80,7 +82,8 @@ class LipSyncer:
         with sharding.current(mesh):
             self.text = jax.jit(stream.constant_text)(networks)
         self._start = jax.jit(stream.start, static_argnums=1)
-        self._step = jax.jit(stream.step, static_argnums=1)
+        self._denoise = jax.jit(stream.denoise, static_argnums=1)
+        self._finish = jax.jit(stream.finish, static_argnums=1)
         self.compile_seconds: float | None = None
 
     @classmethod
@@ -103,27 +106,44 @@ class LipSyncer:
         return cls(loaded.preset, loaded.networks, listener, weights=loaded.files, mesh=loaded.mesh)
 
     def warm_up(self) -> float:
-        """Compiles the step (or loads it from the cache) and returns the seconds it took; 0 when done before."""
+        """Compiles a step (or loads it from the cache) and returns the seconds it took; 0 when done before."""
         if self.compile_seconds is not None:
             return 0.0
         begin = time.perf_counter()
         size, per = self.preset.face_size, stream.frames_per_chunk(self.preset)
         blank = stream.Chunk(np.zeros((1, per, size, size, 3), np.uint8), self.listener.blank())
-        self._run(None, blank, jax.random.key(0))
+        _, sketch = self._denoised(None, blank, jax.random.key(0))
+        self._drawn(None, sketch)
         self.compile_seconds = time.perf_counter() - begin
         return self.compile_seconds
 
-    def _run(self, state: stream.StreamState | None, chunk: stream.Chunk, key):
-        """One step, of a new stream if there is no state.
+    def _denoised(self, state: stream.StreamState | None, chunk: stream.Chunk, key):
+        """The stream's state after a chunk, and the chunk's sketch; of a new stream if there is no state.
 
         Raises:
           UserError: the devices have no room for it.
         """
+        with self._on_devices():
+            state = self._start(self.networks, self.preset)._replace(decoder=None) if state is None else state
+            state, sketch = self._denoise(self.networks, self.preset, self.masks, self.text, state, chunk, key)
+            return state, jax.block_until_ready(sketch)
+
+    def _drawn(self, decoder, sketch: stream.Sketch):
+        """What the decoder remembers after a sketch, and its frames; of a new stream if it remembers nothing yet.
+
+        Raises:
+          UserError: the devices have no room for it.
+        """
+        with self._on_devices():
+            decoder = self._start(self.networks, self.preset).decoder if decoder is None else decoder
+            decoder, frames = self._finish(self.networks, self.preset, decoder, sketch)
+            return decoder, np.asarray(frames)[0]
+
+    @contextlib.contextmanager
+    def _on_devices(self):
         try:
             with sharding.current(self.mesh):
-                state = self._start(self.networks, self.preset) if state is None else state
-                state, frames = self._step(self.networks, self.preset, self.masks, self.text, state, chunk, key)
-            return state, np.asarray(frames)[0]
+                yield
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -165,8 +185,10 @@ class LipSyncer:
         detector = self.detector or create_detector(options.detector)
         aligned = self._align(itertools.islice(iter(frames), cut.frames), detector, options, timings)
         heard = self.listener.chunks(np.asarray(audio, np.float32), cut)
-        generated = self._generate(prefetch(aligned, 2), heard, options, timings)
-        for chunk, drawn in prefetch(generated, 2):
+        sketched = self._sketch(prefetch(aligned, 2), heard, options, timings)
+        # Programs of several devices wait for each other inside, so they must start in one order: on one thread.
+        pictures = self._draw(prefetch(sketched, 2) if self.mesh is None else sketched, timings)
+        for chunk, drawn in prefetch(pictures, 2):
             yield self._paste(chunk, drawn, options, timings)
             timings.first_frame(chunk.ready)
 
@@ -198,8 +220,8 @@ class LipSyncer:
         if state.faces_seen == 0:
             raise UserError(_no_face(options, state))
 
-    def _generate(self, chunks, heard: Iterator[np.ndarray], options: Options, timings: Timings):
-        """Stage 2: the networks. Chunks before the first face pass by without starting the stream."""
+    def _sketch(self, chunks, heard: Iterator[np.ndarray], options: Options, timings: Timings):
+        """Stage 2: the networks up to the latents. Chunks before the first face pass without starting the stream."""
         state, key = None, jax.random.key(options.seed)
         for chunk in chunks:
             chunk.ready = time.perf_counter()
@@ -208,12 +230,23 @@ class LipSyncer:
             if state is None and not chunk.has_face:
                 yield chunk, None
                 continue
-            with timings.stage("networks"):
-                state, drawn = self._run(state, stream.Chunk(chunk.crops[None], sound), key)
+            with timings.stage("denoise"):
+                state, sketch = self._denoised(state, stream.Chunk(chunk.crops[None], sound), key)
+            yield chunk, sketch
+
+    def _draw(self, sketches, timings: Timings):
+        """Stage 3: pictures of the latents."""
+        decoder = None
+        for chunk, sketch in sketches:
+            if sketch is None:
+                yield chunk, None
+                continue
+            with timings.stage("draw"):
+                decoder, drawn = self._drawn(decoder, sketch)
             yield chunk, drawn
 
     def _paste(self, chunk: AlignedChunk, drawn, options: Options, timings: Timings) -> FrameBatch:
-        """Stage 3: the generated mouth into every frame that has a face."""
+        """Stage 4: the generated mouth into every frame that has a face."""
         batch = FrameBatch(chunk.index, [], chunk.frames, [], {"detected": 0, "bridged": 0, "missing": 0})
         mode = "full" if options.full_face else "mouth"
         with timings.stage("paste"):

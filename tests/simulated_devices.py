@@ -118,17 +118,18 @@ def serve(devices: int, chunks: int = 4):
     """Frames of a stream of nano's, how many programs its steps took, and how many slices of a kernel there are."""
     syncer = LipSyncer.from_preset(devices=devices)
     # A function of its own: compiled programs of one function are shared, and so is their count.
-    syncer._step = jax.jit(lambda *given: stream.step(*given), static_argnums=1)
-    rng, state, frames = np.random.default_rng(0), None, []
+    syncer._denoise = jax.jit(lambda *given: stream.denoise(*given), static_argnums=1)
+    rng, state, decoder, frames = np.random.default_rng(0), None, None, []
     size, blank = syncer.preset.face_size, syncer.listener.blank()
     for _ in range(chunks):
         seen = rng.integers(0, 255, (1, stream.frames_per_chunk(syncer.preset), size, size, 3), dtype=np.uint8)
         chunk = stream.Chunk(seen, rng.normal(0, 0.1, blank.shape).astype(np.float32))
-        state, drawn = syncer._run(state, chunk, jax.random.key(1))
+        state, sketch = syncer._denoised(state, chunk, jax.random.key(1))
+        decoder, drawn = syncer._drawn(decoder, sketch)
         frames.append(drawn)
     kernel, cache = syncer.networks.dit.blocks.ffn_in.kernel[...], state.sampler.cache.k
-    cut = [slices(x) for x in (kernel, cache, state.decoder[0])]
-    return np.stack(frames), syncer._step._cache_size(), cut
+    cut = [slices(x) for x in (kernel, cache, decoder[0])]
+    return np.stack(frames), syncer._denoise._cache_size(), cut
 
 
 def slices(x: jax.Array) -> int:

@@ -52,16 +52,18 @@ def test_a_shorter_clip_is_the_beginning_of_a_longer_one(syncer, clip):
 def test_nothing_recompiles_during_a_clip(syncer, clip):
     """Counted on a function of its own: programs of one function are shared by all that compile it."""
     fresh = LipSyncer(syncer.preset, syncer.networks, syncer.listener)
-    fresh._step = jax.jit(lambda *given: stream.step(*given), static_argnums=1)
+    fresh._denoise = jax.jit(lambda *given: stream.denoise(*given), static_argnums=1)
+    fresh._finish = jax.jit(lambda *given: stream.finish(*given), static_argnums=1)
     fresh.warm_up()
-    assert fresh._step._cache_size() == 1
+    assert (fresh._denoise._cache_size(), fresh._finish._cache_size()) == (1, 1)
     fresh.sync(*clip)
-    assert fresh._step._cache_size() == 1
+    assert (fresh._denoise._cache_size(), fresh._finish._cache_size()) == (1, 1)
 
 
-def test_devices_without_room_get_one_sentence(syncer, clip):
+@pytest.mark.parametrize("part", ["_denoise", "_finish"])
+def test_devices_without_room_get_one_sentence(syncer, clip, part):
     fresh = LipSyncer(syncer.preset, syncer.networks, syncer.listener)
-    fresh._step = lambda *given: (None, jax.numpy.zeros(1 << 50))
+    setattr(fresh, part, lambda *given: (None, jax.numpy.zeros(1 << 50)))
     with pytest.raises(UserError, match="no room for a stream of nano"):
         fresh.sync(*clip)
 

@@ -10,6 +10,11 @@ from lipforcing_jax.data.dead_leaves import moving_leaves
 from lipforcing_jax.data.talkers import render_clip
 from lipforcing_jax.whole_file import written_whole
 
+WANDERING = 0.25
+"""Share of the faces whose mouths wander through all parameters and do not speak."""
+MOVES = 0.05
+"""Spread of an opening that moves."""
+
 
 def random_mouth(rng: np.random.Generator, frames: int) -> Float32[np.ndarray, "t 6"]:
     """A smoothly wandering mouth that reaches every corner of the parameters."""
@@ -22,16 +27,33 @@ def random_mouth(rng: np.random.Generator, frames: int) -> Float32[np.ndarray, "
     return mouth.astype(np.float32)
 
 
-def build(path: Path, clips: int, frames: int, size: int, leaves: float = 0.3) -> UInt8[np.ndarray, "n t size size 3"]:
-    """Loads the pool, drawing it first if the file is not there. A share of `leaves` clips are dead leaves."""
+def spoken_mouth(rng: np.random.Generator, mouths: Float32[np.ndarray, "n t 6"], frames: int):
+    """A stretch of one of `mouths` in which it moves, if a few looks find one."""
+    for _ in range(20):
+        clip, start = rng.integers(len(mouths)), rng.integers(mouths.shape[1] - frames + 1)
+        mouth = mouths[clip, start : start + frames]
+        if mouth[:, 1].std() > MOVES:
+            break
+    return mouth
+
+
+def build(
+    path: Path, clips: int, frames: int, size: int, leaves: float, mouths: Float32[np.ndarray, "n t 6"]
+) -> UInt8[np.ndarray, "n t size size 3"]:
+    """Loads the pool, drawing it first if the file is not there.
+
+    A share of `leaves` clips are dead leaves. Most faces speak, by stretches of `mouths`: lips that only wander teach
+    the decoder too slow a motion.
+    """
     if not path.exists():
         drawn = np.empty((clips, frames, size, size, 3), np.uint8)
         for i in tqdm(range(clips), desc="pictures"):
-            rng = np.random.default_rng([i, 0x9001])
+            rng = np.random.default_rng([i, 0x9002])
             if rng.random() < leaves:
                 drawn[i] = moving_leaves(rng, frames, size)
-            else:
-                drawn[i] = render_clip(i, i, random_mouth(rng, frames), size=size, camera_seed=i)
+                continue
+            mouth = random_mouth(rng, frames) if rng.random() < WANDERING else spoken_mouth(rng, mouths, frames)
+            drawn[i] = render_clip(i, i, mouth, size=size, camera_seed=i)
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(path) as growing, growing.open("wb") as file:
             np.save(file, drawn)

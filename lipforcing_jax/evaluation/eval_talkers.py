@@ -4,6 +4,7 @@ A clip of a drawn talker is driven with the sound of another one; the truth is t
 with that sound's mouth. Everything happens in aligned pictures, as the student sees and draws them.
 """
 
+import itertools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,9 @@ from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.weights import networks as weight_files
 
 FRAMES = 81
-FIT_CLIPS = 40
+FIT_CLIPS = 160
+ELSEWHERE = 10_000_000
+"""Between the seed of a clip and that of the one that stands in for it."""
 
 
 class Talker(NamedTuple):
@@ -38,18 +41,26 @@ class Talker(NamedTuple):
     other_audio: np.ndarray
 
 
+def spoken(seed: int, split: str, seconds: float, engines) -> tuple[np.ndarray, np.ndarray]:
+    """Sound and mouth of a clip in which somebody speaks: of `seed`, or, if that is one of the silent ones, of another.
+
+    A mouth that rests throughout correlates with nothing, so a driving sound must not be silent.
+    """
+    for other in itertools.count(seed, ELSEWHERE):
+        audio, phones, mouth = sample_utterance(other, split, seconds, engines=engines, style=MouthStyle())
+        if any(phone.label not in ("pau", "breath") for phone in phones):
+            return audio, mouth
+
+
 def make_talker(seed: int, size: int, split: str, engines, frames: int = FRAMES) -> Talker:
     """Source, driving sound and truth of one held-out identity; three different sentences."""
-    said = [
-        sample_utterance(900_000 + 3 * seed + k, split, frames / 25, engines=engines, style=MouthStyle())
-        for k in range(3)
-    ]
+    said = [spoken(900_000 + 3 * seed + k, split, frames / 25, engines) for k in range(3)]
 
     def draw(mouth):
         return render_clip(seed, seed, mouth, size=size, camera_seed=seed, split="heldout")
 
     return Talker(
-        draw(said[0][2]), draw(said[1][2]), draw(np.tile(silent_mouth(), (frames, 1))), said[1][0], said[2][0]
+        draw(said[0][1]), draw(said[1][1]), draw(np.tile(silent_mouth(), (frames, 1))), said[1][0], said[2][0]
     )
 
 
@@ -102,7 +113,7 @@ def fit_estimator(size: int, engines, count: int = FIT_CLIPS) -> opening.Opening
     """The opening estimator, fitted on `count` identities of the training split."""
     clips = []
     for seed in tqdm(range(count), desc="fitting the opening estimator"):
-        mouth = sample_utterance(seed, "train", 40 / 25, engines=engines, style=MouthStyle())[2]
+        mouth = sample_utterance(seed, "train", 40 / 25, engines=engines, style=MouthStyle())[2][::2]
         clips.append((render_clip(seed, seed, mouth, size=size, camera_seed=seed), mouth[:, 1]))
     return opening.fit(clips)
 

@@ -5,7 +5,7 @@ so what differs between two results is what their diffusion networks made.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from lipforcing_jax.models.conditioning import condition_channels, group_audio
 from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.models.tiny_vae import lead_in
+from lipforcing_jax.report import prefetch
 from lipforcing_jax.sampling import bidirectional, causal, detail, stream
 from lipforcing_jax.sampling.bidirectional import Guidance, Prompt
 from lipforcing_jax.sampling.plan import LEAD, plan
@@ -53,8 +54,12 @@ def masks_of(preset: Preset) -> Masks:
 
 def pasted(source: Clip, drawn: Float[np.ndarray, "t s s 3"]) -> Clip:
     """The source with the drawn mouth (in [0, 1]) in it."""
-    soft = soft_mask(source.shape[1])[None, :, :, None]
-    return np.round(source * soft + 255 * drawn * (1 - soft)).astype(np.uint8)
+    return np.asarray(_pasted(source, drawn, soft_mask(source.shape[1])[None, :, :, None]))
+
+
+@jax.jit
+def _pasted(source, drawn, soft) -> UInt8[Array, "t s s 3"]:
+    return jnp.round(source * soft + 255 * drawn * (1 - soft)).astype(jnp.uint8)
 
 
 def chunks_of(preset: Preset, listener: Listener, frames: Clip, audio: Float32[np.ndarray, " n"]) -> stream.Chunk:
@@ -68,12 +73,13 @@ def chunks_of(preset: Preset, listener: Listener, frames: Clip, audio: Float32[n
 
 
 class Student:
-    """The causal student, chunk by chunk, as a live stream runs it."""
+    """The causal student as a live stream runs it: a chunk is drawn while the next one is denoised."""
 
     def __init__(self, preset: Preset, networks: Networks, listener: Listener, seed: int = 0):
         self.preset, self.networks, self.listener, self.key = preset, networks, listener, jax.random.key(seed)
         self.masks, self.text = masks_of(preset), stream.constant_text(networks)
-        self.step = jax.jit(stream.step, static_argnums=1)
+        self.denoise_chunk = jax.jit(stream.denoise, static_argnums=1)
+        self.finish_chunk = jax.jit(stream.finish, static_argnums=1)
 
     def __call__(self, source: Clip, audio: Float32[np.ndarray, " n"]) -> Clip:
         frames = self._drawn(chunks_of(self.preset, self.listener, source, audio))
@@ -88,12 +94,19 @@ class Student:
     def denoise(self, seen: "Seen") -> Float[Array, "1 t h w c"]:
         return denoise_chunks(self.networks.dit, self.preset, self.masks.latent, self.text, seen, self.key)
 
-    def _drawn(self, chunks: stream.Chunk) -> np.ndarray:
-        state, frames = stream.start(self.networks, self.preset), []
+    def _sketches(self, chunks: stream.Chunk) -> Iterator[stream.Sketch]:
+        state = stream.start(self.networks, self.preset)._replace(decoder=None)
         for k in range(len(chunks.frames)):
             chunk = jax.tree.map(lambda x, k=k: x[k], chunks)
-            state, drawn = self.step(self.networks, self.preset, self.masks, self.text, state, chunk, self.key)
-            frames.append(drawn)
+            given = (self.networks, self.preset, self.masks, self.text, state, chunk, self.key)
+            state, sketch = self.denoise_chunk(*given)
+            yield jax.block_until_ready(sketch)
+
+    def _drawn(self, chunks: stream.Chunk) -> np.ndarray:
+        decoder, frames = stream.start(self.networks, self.preset).decoder, []
+        for sketch in prefetch(self._sketches(chunks), 2):
+            decoder, drawn = self.finish_chunk(self.networks, self.preset, decoder, sketch)
+            frames.append(np.asarray(drawn))
         return np.stack(frames)
 
 

@@ -67,7 +67,7 @@ def judged(
     """One row per talker; kept in `path`, and taken from there while the talkers and `weights` are the same.
 
     Args:
-      weights: files on which the rows depend: the rival's own and the examiner's.
+      weights: files on which the rows depend: the rival's own, what all share, and the examiner's.
     """
     facts = {"weights": store.sha256(weights), "first": cast.first, "count": cast.count, "frames": cast.frames}
     if path.exists():

@@ -203,13 +203,14 @@ def compare(preset: Preset, size: Size, workdir: Path) -> None:
     """One file of rows per rival, and of the truth and the unchanged source, in `workdir/results`."""
     examiner, cast, folder = examiner_of(preset, size, workdir), cast_of(preset, size, workdir), workdir / "results"
     eye = workdir / networks.SYNC_NET
+    shared = [eye, *(workdir / networks.FILES[part] for part in ("vae", "ear"))]
     judged(folder / "truth.json", [eye], examiner, cast, lambda talker: talker.truth)
     judged(folder / "source.json", [eye], examiner, cast, lambda talker: talker.source)
     rivals = Troupe.of(preset, workdir).rivals(size)
     for name, make in rivals.items():
         rival, network = make(), network_of(name)
         speak = lambda talker, rival=rival: rival(talker.source, talker.audio)  # noqa: E731
-        judged(folder / f"{name}.json", [eye, workdir / f"{network}.safetensors"], examiner, cast, speak)
+        judged(folder / f"{name}.json", [*shared, workdir / f"{network}.safetensors"], examiner, cast, speak)
     report.draw_talkers(cast, {name: rivals[name]() for name in report.SHOWN}, folder)
 
 

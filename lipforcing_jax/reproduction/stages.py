@@ -55,7 +55,10 @@ def t_list_of(student: str) -> tuple[float, ...]:
 
 MINIATURE: dict[str, dict[str, Any]] = {
     "nano_audio": {"clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8},
-    "nano_vae": {"clips": 8, "clip_frames": 8, "component_stride": 1, "steps": 2, "batch": 1},
+    "nano_vae": {
+        "clips": 8, "clip_frames": 8, "component_stride": 1, "speech_clips": 32, "speech_frames": 53, "steps": 2,
+        "batch": 1, "frames": 8,
+    },
     "nano_talkers": {
         "pairs": 8, "heldout": 1, "looks": 0, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53
     },
@@ -96,7 +99,7 @@ class Size:
     teacher_steps: int
     frames: int
     study: Study
-    fit_clips: int = 40
+    fit_clips: int = 160
     left_out: tuple[str, ...] = ()
     """Names of trainings that are not made."""
     first_talker: int = 5000

@@ -2,16 +2,17 @@
 
     step(networks, preset, masks, text, state, chunk, key) -> (state, frames)
 
-Live mode calls it as frames arrive; file mode is `lax.scan` of it (`run`). Nothing else advances a clip, so the two
-agree bit for bit. A chunk is 12 aligned frames at 25 fps; the clip begins with three copies of its first frame
-(`sampling.plan.LEAD`), whose results the caller drops.
+It is made of two: `denoise`, which needs the chunk before, and `finish`, which draws what has been denoised. Live mode
+calls them as frames arrive, one chunk's pictures being drawn while the next chunk is denoised; a whole clip is
+`lax.scan` of the step (`run`). Nothing else advances a clip, so they agree bit for bit. A chunk is 12 aligned frames at
+25 fps; the clip begins with three copies of its first frame (`sampling.plan.LEAD`), whose results the caller drops.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from lipforcing_jax.models.audio import LogMelEncoder, context, encode_window
 from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
@@ -54,7 +55,17 @@ class StreamState(NamedTuple):
     sampler: causal.SamplerState
     encoder: Any
     decoder: Any
+    """None where the pictures are drawn elsewhere: `denoise` hands it on as it is."""
     ref_latent: Float[Array, "b 1 h w c"]
+
+
+class Sketch(NamedTuple):
+    """A denoised chunk: its latents and the source's, and what else its pictures are drawn from."""
+
+    made: Float[Array, "b t h w c"]
+    seen: Float[Array, "b t h w c"]
+    frames: UInt8[Array, "b t2 s s 3"]
+    first: Bool[Array, ""]
 
 
 def frames_per_chunk(preset: Preset) -> int:
@@ -113,10 +124,10 @@ def draw(codec: Codec, latents: Float[Array, "b t h w c"], memory, first: Array)
     return frames, placement.by_rows(memory)
 
 
-def step(
+def denoise(
     networks: Networks, preset: Preset, masks: Masks, text: KeyValues, state: StreamState, chunk: Chunk, key: Array
-) -> tuple[StreamState, Float[Array, "b t s s 3"]]:
-    """Advances the clip by one chunk; the result is in [0, 1] at the chunk's own frames.
+) -> tuple[StreamState, Sketch]:
+    """The first part of a step: everything up to the chunk's latents.
 
     `key` is the clip's key: the noise of chunk k comes from `fold_in(key, k)`.
     """
@@ -128,12 +139,26 @@ def step(
     sampler, predictions = causal.step(
         networks.dit, text, preset.window, preset.t_list, masks.latent, state.sampler, condition, noise
     )
-    if preset.keep_detail:
-        drawn, decoder = draw(networks.codec, jnp.concatenate([predictions[-1], seen]), state.decoder, first)
-        frames = detail.restore(*jnp.split(drawn, 2), chunk.frames.astype(jnp.float32) / 255)
-    else:
-        frames, decoder = draw(networks.codec, predictions[-1], state.decoder, first)
-    return placement.of_stream(StreamState(sampler, encoder, decoder, ref_latent)), frames
+    following = placement.of_stream(StreamState(sampler, encoder, state.decoder, ref_latent))
+    return following, Sketch(predictions[-1], seen, chunk.frames, first)
+
+
+def finish(networks: Networks, preset: Preset, decoder: Any, sketch: Sketch) -> tuple[Any, Float[Array, "b t s s 3"]]:
+    """The second part of a step: the decoder's memory, and the chunk's frames in [0, 1]."""
+    if not preset.keep_detail:
+        frames, decoder = draw(networks.codec, sketch.made, decoder, sketch.first)
+        return decoder, frames
+    drawn, decoder = draw(networks.codec, jnp.concatenate([sketch.made, sketch.seen]), decoder, sketch.first)
+    return decoder, detail.restore(*jnp.split(drawn, 2), sketch.frames.astype(jnp.float32) / 255)
+
+
+def step(
+    networks: Networks, preset: Preset, masks: Masks, text: KeyValues, state: StreamState, chunk: Chunk, key: Array
+) -> tuple[StreamState, Float[Array, "b t s s 3"]]:
+    """Advances the clip by one chunk; the result is in [0, 1] at the chunk's own frames."""
+    state, sketch = denoise(networks, preset, masks, text, state, chunk, key)
+    decoder, frames = finish(networks, preset, state.decoder, sketch)
+    return state._replace(decoder=decoder), frames
 
 
 def run(

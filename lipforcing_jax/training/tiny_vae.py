@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from lipforcing_jax.data import frame_pool
+from lipforcing_jax.data import frame_pool, speech_dataset
 from lipforcing_jax.distill import autoencoding, train_state
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.tiny_vae import TinyVAE
@@ -22,9 +22,11 @@ from lipforcing_jax.weights import networks, store
 def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_vae.py); returns the weights file."""
     preset = presets.by_name(config.preset)
+    speech = speech_dataset.build(workdir / "speech", "train", config.speech_clips, config.speech_frames)
     pool = frame_pool.build(
-        workdir / "pictures.npy", config.clips, config.clip_frames, preset.face_size, config.leaves
-    )
+        workdir / "pictures.npy", config.clips, config.clip_frames, preset.face_size, config.leaves,
+        speech_dataset.load(speech)["mouth"],
+    )  # fmt: skip
     weights = workdir / networks.FILES["vae"]
     if not weights.exists():
         vae = TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(config.seed))

@@ -30,6 +30,14 @@ def test_reads_talkers_it_was_not_fitted_on(estimator, identity):
     assert correlation(opening.estimate(estimator, frames, frames), truth) > 0.7
 
 
+def test_light_and_exposure_hardly_change_what_is_read(estimator):
+    """The same talker at a third of the light opens as far as in full light, and as far as its colours say."""
+    frames, truth = clip(0, "heldout", 100)
+    dim = np.round(frames / 3).astype(np.uint8)
+    bright, dark = (opening.estimate(estimator, f, f) for f in (frames, dim))
+    assert correlation(dark, truth) > 0.7 and 0.6 < dark.std() / bright.std() < 1.1
+
+
 def test_a_still_mouth_has_no_opening(estimator):
     frames, _ = clip(0, "heldout", 1)
     still = np.repeat(frames[:1], FRAMES, axis=0)

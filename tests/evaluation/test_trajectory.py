@@ -145,7 +145,7 @@ def test_the_truth_is_judged_to_be_perfect():
     rng = np.random.default_rng(0)
     source, truth = rng.integers(0, 256, (2, 81, 32, 32, 3), np.uint8)
     sound = rng.standard_normal(81 * 640).astype(np.float32) * 0.1
-    estimator = OpeningEstimator(rng.standard_normal(2 * CELLS**2))
+    estimator = OpeningEstimator(rng.standard_normal(3 * CELLS**2))
     examiner = trajectory.Examiner(tiny.judge().net, estimator)
     talker = Talker(source, truth, source, sound, sound)
     perfect, other = examiner(talker, truth), examiner(talker, source)
