@@ -164,7 +164,8 @@ def speed_table(findings: Findings) -> str:
     lines = [
         "## Speed\n",
         f"One clip of {findings.size.frames} frames, aligned, one after the other on the same machine: encoding, "
-        f"sampling, decoding. The teacher takes {findings.size.teacher_steps} steps of two passes.\n",
+        f"sampling, decoding. The teacher takes {findings.size.teacher_steps} steps of two passes; the student runs as "
+        "in a stream, where a chunk is drawn while the next one is denoised.\n",
         "| | frames a second | first frames after, s | frames a second, diffusion network alone |",
         "|---|---|---|---|",
     ]
@@ -172,12 +173,12 @@ def speed_table(findings: Findings) -> str:
         f"| {TITLES[n]} | {s.fps:.1f} | {s.first_frames:.2f} | {s.network_fps:.1f} |" for n, s in findings.speed.items()
     ]
     student, teacher = findings.speed[STUDENT], findings.speed["teacher_guided"]
-    rest = lambda speed: f"{100 * (1 - speed.fps / speed.network_fps):.0f} %"  # noqa: E731
+    rest = lambda speed: f"{100 * max(0.0, 1 - speed.fps / speed.network_fps):.0f} %"  # noqa: E731
     lines.append(
         f"\nThe student makes {findings.ratio:.1f} times as many frames a second and begins "
         f"{teacher.first_frames / student.first_frames:.0f} times as early. Its diffusion network alone is "
-        f"{student.network_fps / teacher.network_fps:.1f} times as fast. The rest of a clip, above all the "
-        f"autoencoder, costs both alike: {rest(student)} of the student's time and {rest(teacher)} of the teacher's."
+        f"{student.network_fps / teacher.network_fps:.1f} times as fast. What else a clip costs, above all in the "
+        f"autoencoder, is {rest(student)} of the student's time and {rest(teacher)} of the teacher's."
     )
     return "\n".join(lines) + "\n"
 

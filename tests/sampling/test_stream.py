@@ -63,6 +63,21 @@ def test_scan_equals_stream_bit_for_bit(setting, looped):
     np.testing.assert_array_equal(run(setting, CHUNKS), looped[0])
 
 
+def test_denoised_and_then_drawn_it_is_the_same_step(setting, looped):
+    """As `LipSyncer` runs it: nothing of the drawing goes back into the denoising."""
+    networks, masks, text, chunks = setting
+    denoise, finish = (jax.jit(part, static_argnums=1) for part in (stream.denoise, stream.finish))
+    state = stream.start(networks, TINY)
+    decoder, state, sketches = state.decoder, state._replace(decoder=None), []
+    for k in range(CHUNKS):
+        chunk = jax.tree.map(lambda a, k=k: a[k], chunks)
+        state, sketch = denoise(networks, TINY, masks, text, state, chunk, jax.random.key(3))
+        sketches.append(sketch)
+    for sketch, expected in zip(sketches, looped[0], strict=True):
+        decoder, drawn = finish(networks, TINY, decoder, sketch)
+        np.testing.assert_array_equal(drawn, expected)
+
+
 def test_one_program_serves_every_chunk(looped):
     assert looped[1] == 1
 
