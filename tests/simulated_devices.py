@@ -115,10 +115,11 @@ SERVING = 4
 
 
 def serve(devices: int, chunks: int = 4):
-    """Frames of a stream of nano's, how many programs its steps took, and how many slices of a kernel there are."""
+    """Frames of a stream of nano's, how many programs each part of a step took, and how many slices there are."""
     syncer = LipSyncer.from_preset(devices=devices)
     # A function of its own: compiled programs of one function are shared, and so is their count.
     syncer._denoise = jax.jit(lambda *given: stream.denoise(*given), static_argnums=1)
+    syncer._finish = jax.jit(lambda *given: stream.finish(*given), static_argnums=1)
     rng, state, decoder, frames = np.random.default_rng(0), None, None, []
     size, blank = syncer.preset.face_size, syncer.listener.blank()
     for _ in range(chunks):
@@ -129,7 +130,7 @@ def serve(devices: int, chunks: int = 4):
         frames.append(drawn)
     kernel, cache = syncer.networks.dit.blocks.ffn_in.kernel[...], state.sampler.cache.k
     cut = [slices(x) for x in (kernel, cache, decoder[0])]
-    return np.stack(frames), syncer._denoise._cache_size(), cut
+    return np.stack(frames), [part._cache_size() for part in (syncer._denoise, syncer._finish)], cut
 
 
 def slices(x: jax.Array) -> int:

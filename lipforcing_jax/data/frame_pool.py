@@ -27,7 +27,9 @@ def random_mouth(rng: np.random.Generator, frames: int) -> Float32[np.ndarray, "
     return mouth.astype(np.float32)
 
 
-def spoken_mouth(rng: np.random.Generator, mouths: Float32[np.ndarray, "n t 6"], frames: int):
+def spoken_mouth(
+    rng: np.random.Generator, mouths: Float32[np.ndarray, "n t 6"], frames: int
+) -> Float32[np.ndarray, "frames 6"]:
     """A stretch of one of `mouths` in which it moves, if a few looks find one."""
     for _ in range(20):
         clip, start = rng.integers(len(mouths)), rng.integers(mouths.shape[1] - frames + 1)

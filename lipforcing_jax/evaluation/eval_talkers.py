@@ -110,7 +110,10 @@ def measure(student: Rival, estimator, talker: Talker) -> tuple[dict[str, float]
 
 
 def fit_estimator(size: int, engines, count: int = FIT_CLIPS) -> opening.OpeningEstimator:
-    """The opening estimator, fitted on `count` identities of the training split."""
+    """The opening estimator, fitted on `count` identities of the training split.
+
+    Of each every second frame is drawn: neighbours tell less than another face.
+    """
     clips = []
     for seed in tqdm(range(count), desc="fitting the opening estimator"):
         mouth = sample_utterance(seed, "train", 40 / 25, engines=engines, style=MouthStyle())[2][::2]

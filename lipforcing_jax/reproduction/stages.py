@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lipforcing_jax.evaluation.eval_talkers import FIT_CLIPS
 from lipforcing_jax.evaluation.trajectory import Study
 
 RELEASED = (0.999, 0.769, 0.0)
@@ -99,7 +100,7 @@ class Size:
     teacher_steps: int
     frames: int
     study: Study
-    fit_clips: int = 160
+    fit_clips: int = FIT_CLIPS
     left_out: tuple[str, ...] = ()
     """Names of trainings that are not made."""
     first_talker: int = 5000

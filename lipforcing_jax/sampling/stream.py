@@ -155,7 +155,7 @@ def finish(networks: Networks, preset: Preset, decoder: Any, sketch: Sketch) -> 
 def step(
     networks: Networks, preset: Preset, masks: Masks, text: KeyValues, state: StreamState, chunk: Chunk, key: Array
 ) -> tuple[StreamState, Float[Array, "b t s s 3"]]:
-    """Advances the clip by one chunk; the result is in [0, 1] at the chunk's own frames."""
+    """Advances the clip by one chunk; the result is in [0, 1] at the chunk's own frames. `key`: see `denoise`."""
     state, sketch = denoise(networks, preset, masks, text, state, chunk, key)
     decoder, frames = finish(networks, preset, state.decoder, sketch)
     return state._replace(decoder=decoder), frames
