@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add_download(commands)
     add_data(commands, _number)
     _add_train(commands)
-    add_reproduce(commands)
+    add_reproduce(commands, _number)
     add_plan(commands, _number)
     _add_eval(commands)
     _add_parity(commands)

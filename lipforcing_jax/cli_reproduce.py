@@ -1,15 +1,17 @@
 """The part of the command line that runs the whole recipe."""
 
+import os
+from functools import partial
 from pathlib import Path
 
-from lipforcing_jax.compiled_programs import keep_compiled_programs
+from lipforcing_jax.compiled_programs import compiling_quickly, keep_compiled_programs
 from lipforcing_jax.work_folder import made_folder
 
 BUNDLED = "bundled"
 
 
-def add_reproduce(commands) -> None:
-    """Declares `lipforcing reproduce`."""
+def add_reproduce(commands, number) -> None:
+    """Declares `lipforcing reproduce`; `number` makes argument types."""
     parser = commands.add_parser("reproduce", help="train nano from nothing by the whole recipe, and report")
     parser.add_argument("--workdir", type=Path, required=True, metavar="DIR",
                         help="data, checkpoints, weights and results; a broken run goes on from there")  # fmt: skip
@@ -20,7 +22,19 @@ def add_reproduce(commands) -> None:
     how.add_argument("--onward", nargs="?", const=BUNDLED, metavar="DIR",
                      help="take ear, autoencoder and SyncNet from a folder of weights and let the teacher begin as its "
                      "student (default: bundled, those of the package)")  # fmt: skip
+    parser.add_argument("--workers", type=number(int, 1), metavar="N",
+                        help="trainings beside one another (default: 2 on a CPU of several cores, else 1)")  # fmt: skip
     parser.set_defaults(run=_reproduce)
+
+
+def _prepare(miniature: bool) -> None:
+    """How programs are compiled, here and in every worker."""
+    keep_compiled_programs()
+    if miniature:  # It compiles far longer than it computes.
+        import jax
+
+        os.environ["XLA_FLAGS"] = compiling_quickly(os.environ.get("XLA_FLAGS", ""))
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 def _reproduce(options) -> None:
@@ -31,15 +45,17 @@ def _reproduce(options) -> None:
     from lipforcing_jax.reproduction.stages import FULL, GOING_ON, SMALL
     from lipforcing_jax.weights.networks import bundled_folder
 
-    keep_compiled_programs()
-    if options.miniature:
-        # It compiles far longer than it computes.
-        jax.config.update("jax_disable_most_optimizations", True)
+    prepare = partial(_prepare, options.miniature)
+    prepare()
+    # A second process would find an accelerator's memory taken.
+    several = jax.default_backend() == "cpu" and (os.cpu_count() or 1) > 1
     workdir = made_folder(options.workdir)
     out = made_folder(options.report or workdir / "report")
     size, finished = SMALL if options.miniature else FULL, None
     if options.onward is not None:
         size = GOING_ON
         finished = bundled_folder(presets.by_name(PRESET)) if options.onward == BUNDLED else Path(options.onward)
-    weights = reproduce(workdir, size, out, weights=finished)
+    weights = reproduce(
+        workdir, size, out, partial(print, flush=True), finished, options.workers or 1 + several, prepare
+    )
     print(f"weights: {weights}")

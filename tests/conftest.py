@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from lipforcing_jax.compiled_programs import compiling_quickly
+
 GOLDENS = Path(__file__).parent / "goldens"
 GOLDEN = "golden"
 COMPILED = pytest.StashKey[str]()
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Machine code is made quickly; what XLA fuses stays the same. Most programs of the tests run once or twice, and
-compiling them takes longer than running them. Modules marked `optimised` have it made as users do."""
+compiling them takes longer than running them. Modules marked `optimised` have it made as users do, but for the
+emitters, which a process can't change."""
 os.environ.setdefault(QUICK, "true")  # before anything imports JAX
+os.environ["XLA_FLAGS"] = compiling_quickly(os.environ.get("XLA_FLAGS", ""))
 LONGEST = (
     "test_simulated_devices", "test_goldens", "test_converted_sync", "test_simulated_hosts", "test_train_nano",
     "test_resume", "test_sync_net", "test_stream",

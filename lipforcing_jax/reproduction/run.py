@@ -3,16 +3,17 @@
 import filecmp
 import json
 import shutil
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.errors import UserError
-from lipforcing_jax.evaluation import eval_talkers, trade_off, trajectory
+from lipforcing_jax.evaluation import eval_talkers, opening, trade_off, trajectory
 from lipforcing_jax.evaluation.rivals import Rival, Speed, Student, Teacher, time_rival
 from lipforcing_jax.evaluation.trajectory import Examiner
 from lipforcing_jax.listening import listener_for
@@ -21,14 +22,17 @@ from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.reproduction import report
 from lipforcing_jax.reproduction.comparison import Cast, Row, judged
 from lipforcing_jax.reproduction.report import Findings
-from lipforcing_jax.reproduction.stages import BASE, STUDENT, TRAININGS, Size, Stage, network_of, t_list_of
+from lipforcing_jax.reproduction.side_by_side import Say, Task, run_all
+from lipforcing_jax.reproduction.stages import BASE, SPEECH, STUDENT, TRAININGS, Size, Stage, network_of, t_list_of
 from lipforcing_jax.sampling.bidirectional import Guidance
 from lipforcing_jax.sampling.stream import Networks
+from lipforcing_jax.training import audio_encoder
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks, store
 from lipforcing_jax.whole_file import written_whole
 
 PRESET = "nano"
+ESTIMATOR = "opening.npy"
 GUIDED, PLAIN = Guidance(4.5), Guidance(1.0)
 
 
@@ -39,7 +43,7 @@ class Notes:
       UserError: the folder holds the run of another recipe.
     """
 
-    def __init__(self, workdir: Path, recipe: str, say: Callable[[str], None]):
+    def __init__(self, workdir: Path, recipe: str, say: Say):
         self.path, self.recipe, self.say = workdir / "reproduction.json", recipe, say
         kept = json.loads(self.path.read_text()) if self.path.exists() else {"recipe": recipe, "seconds": {}}
         if kept["recipe"] != recipe:
@@ -48,14 +52,16 @@ class Notes:
             )
         self.seconds: dict[str, float] = kept["seconds"]
 
-    def once(self, name: str, work: Callable[[], object]) -> None:
-        """Does `work` unless it was done before; time spent in earlier attempts that were stopped is not counted."""
-        if name in self.seconds:
-            return self.say(f"{name}: done before, in {self.seconds[name] / 60:.1f} min")
-        self.say(f"{name}: begun")
-        begin = time.perf_counter()
-        work()
-        self.seconds[name] = round(time.perf_counter() - begin, 1)
+    def left(self, tasks: Iterable[Task]) -> list[Task]:
+        """The tasks that were not done before."""
+        for task in tasks:
+            if task.name in self.seconds:
+                self.say(f"{task.name}: done before, in {self.seconds[task.name] / 60:.1f} min")
+        return [task for task in tasks if task.name not in self.seconds]
+
+    def finished(self, name: str, seconds: float) -> None:
+        """Notes the end of a task; time spent in earlier attempts that were stopped is not counted."""
+        self.seconds[name] = round(seconds, 1)
         write_json(self.path, {"recipe": self.recipe, "seconds": self.seconds})
         self.say(f"{name}: finished in {self.seconds[name] / 60:.1f} min")
 
@@ -66,12 +72,20 @@ def write_json(path: Path, values) -> None:
 
 
 def reproduce(
-    workdir: Path, size: Size, out: Path, say: Callable[[str], None] = print, weights: Path | None = None
+    workdir: Path,
+    size: Size,
+    out: Path,
+    say: Say = print,
+    weights: Path | None = None,
+    workers: int = 1,
+    prepare: Callable[[], None] | None = None,
 ) -> Path:
     """Trains everything, compares the students with the teacher, and writes the report into `out`.
 
     Args:
       weights: a folder of finished weights to begin with, for sizes that leave out the trainings of these.
+      workers: how many trainings and comparisons at once, on a CPU; one does all in this process.
+      prepare: is called in each worker before it begins.
 
     Returns:
       the folder with the weights of the finished student, for `--weights`.
@@ -84,27 +98,57 @@ def reproduce(
     notes = Notes(workdir, size.name, say)
     if weights is not None:
         begun = "weights" in notes.seconds
-        notes.once("weights", partial(take_over, weights, workdir))
+        run_all(notes.left([Task("weights", partial(take_over, weights, workdir))]), notes.finished, say)
         if begun:
             check_same(weights, workdir)
-    for stage in TRAININGS:
-        if stage.name not in size.left_out:
-            notes.once(stage.name, partial(train, stage, size, workdir))
     preset = presets.by_name(PRESET)
-    student = deliver(workdir, preset)
-    notes.once("comparison", partial(compare, preset, size, workdir))
-    notes.once("speed", partial(measure_speed, preset, size, workdir))
-    notes.once("trajectories", partial(analyse, preset, size, workdir))
+    work = notes.left([*trainings(size, workdir), *comparisons(preset, size, workdir)])
+    run_all(work, notes.finished, say, workers=workers, logs=workdir / "logs", prepare=prepare)
+    # Timed when nothing else is running.
+    run_all(notes.left([Task("speed", partial(measure_speed, preset, size, workdir))]), notes.finished, say)
     report.write(gather(size, workdir, notes.seconds), out)
     say(f"report: {out / report.NAME}")
-    return student
+    return workdir / PRESET
+
+
+def trainings(size: Size, workdir: Path) -> list[Task]:
+    """Every training that a size makes, after the speech of which ear and autoencoder learn."""
+    made = [stage for stage in TRAININGS if stage.name not in size.left_out]
+    speech = [Task(SPEECH, partial(speak, stage, size, workdir)) for stage in made if stage.name == "ear"]
+    return speech + [Task(stage.name, partial(train, stage, size, workdir), stage.after) for stage in made]
+
+
+def comparisons(preset: Preset, size: Size, workdir: Path) -> list[Task]:
+    """What is measured once the networks are there: each rival by itself, and the teacher's trajectories."""
+    task = lambda name, work, *after: Task(name, partial(work, preset, size, workdir), after)  # noqa: E731
+    return [
+        task("student", deliver, STUDENT, "ear", "autoencoder"),
+        task("talkers_heldout", meet_talkers, "sync_net"),
+        *(
+            Task(f"compare_{name}", partial(compare, preset, size, workdir, name),
+                 ("student", "talkers_heldout", network_of(name)))
+            for name in ("teacher_guided", "teacher_plain", *size.students)
+        ),
+        task("trajectories", analyse, "student", "talkers_heldout", "teacher"),
+        task("pictures", draw, "student", "talkers_heldout", "teacher", *report.SHOWN),
+    ]  # fmt: skip
+
+
+def config_of(stage: Stage, size: Size):
+    """A stage's experiment file with what the size and the stage change in it."""
+    config = training.load_config(training.shipped(stage.config), [])
+    config.update(size.changes.get(stage.config, {}) | stage.changes)
+    return config
+
+
+def speak(stage: Stage, size: Size, workdir: Path) -> None:
+    """The speech of a stage that trains an ear."""
+    audio_encoder.speak(config_of(stage, size), workdir)
 
 
 def train(stage: Stage, size: Size, workdir: Path) -> None:
     """One training; it resumes from its own checkpoints."""
-    config = training.load_config(training.shipped(stage.config), [])
-    config.update(size.changes.get(stage.config, {}) | stage.changes)
-    training.run(config, workdir)
+    training.run(config_of(stage, size), workdir)
 
 
 def take_over(weights: Path, workdir: Path) -> None:
@@ -146,14 +190,13 @@ def taken(weights: Path, workdir: Path) -> dict[Path, Path]:
     return found
 
 
-def deliver(workdir: Path, preset: Preset) -> Path:
-    """The finished student with all that it needs, in a folder of its own."""
-    folder = workdir / PRESET
+def deliver(preset: Preset, size: Size, workdir: Path) -> None:
+    """The finished student with all that it needs, in a folder of its own that bears the preset's name."""
+    folder = workdir / preset.name
     folder.mkdir(exist_ok=True)
     for name in networks.FILES.values():
         source = f"{STUDENT}.safetensors" if name == networks.FILES["dit"] else name
         shutil.copyfile(workdir / source, folder / name)
-    return folder
 
 
 class Troupe(NamedTuple):
@@ -193,25 +236,39 @@ def cast_of(preset: Preset, size: Size, workdir: Path) -> Cast:
     return Cast(workdir / "heldout", size.first_talker, size.talkers, size.frames, preset.face_size)
 
 
-def examiner_of(preset: Preset, size: Size, workdir: Path) -> Examiner:
-    """The opening estimator, fitted on drawn talkers of the training split, and the trained SyncNet."""
-    estimator = eval_talkers.fit_estimator(preset.face_size, available_engines(), size.fit_clips)
+def examiner_of(preset: Preset, workdir: Path) -> Examiner:
+    """The trained SyncNet, and the opening estimator of `meet_talkers`."""
+    estimator = opening.OpeningEstimator(np.load(workdir / "results" / ESTIMATOR))
     return Examiner(networks.load_sync_net(preset, workdir), estimator)
 
 
-def compare(preset: Preset, size: Size, workdir: Path) -> None:
-    """One file of rows per rival, and of the truth and the unchanged source, in `workdir/results`."""
-    examiner, cast, folder = examiner_of(preset, size, workdir), cast_of(preset, size, workdir), workdir / "results"
-    eye = workdir / networks.SYNC_NET
-    shared = [eye, *(workdir / networks.FILES[part] for part in ("vae", "ear"))]
+def meet_talkers(preset: Preset, size: Size, workdir: Path) -> None:
+    """Fits the opening estimator on drawn talkers of the training split, and judges the held-out ones as they are."""
+    folder = workdir / "results"
+    folder.mkdir(exist_ok=True)
+    estimator = eval_talkers.fit_estimator(preset.face_size, available_engines(), size.fit_clips)
+    with written_whole(folder / ESTIMATOR) as growing, growing.open("wb") as file:
+        np.save(file, estimator.weights)
+    examiner, cast, eye = examiner_of(preset, workdir), cast_of(preset, size, workdir), workdir / networks.SYNC_NET
     judged(folder / "truth.json", [eye], examiner, cast, lambda talker: talker.truth)
     judged(folder / "source.json", [eye], examiner, cast, lambda talker: talker.source)
+
+
+def compare(preset: Preset, size: Size, workdir: Path, name: str) -> None:
+    """The file of one rival's rows in `workdir/results`."""
+    parts = (networks.FILES["vae"], networks.FILES["ear"], networks.SYNC_NET, f"{network_of(name)}.safetensors")
+    rival = Troupe.of(preset, workdir).rivals(size)[name]()
+    judged(
+        workdir / "results" / f"{name}.json", [workdir / part for part in parts], examiner_of(preset, workdir),
+        cast_of(preset, size, workdir), lambda talker: rival(talker.source, talker.audio),
+    )  # fmt: skip
+
+
+def draw(preset: Preset, size: Size, workdir: Path) -> None:
+    """A sheet of some talkers and rivals."""
     rivals = Troupe.of(preset, workdir).rivals(size)
-    for name, make in rivals.items():
-        rival, network = make(), network_of(name)
-        speak = lambda talker, rival=rival: rival(talker.source, talker.audio)  # noqa: E731
-        judged(folder / f"{name}.json", [*shared, workdir / f"{network}.safetensors"], examiner, cast, speak)
-    report.draw_talkers(cast, {name: rivals[name]() for name in report.SHOWN}, folder)
+    shown = {name: rivals[name]() for name in report.SHOWN}
+    report.draw_talkers(cast_of(preset, size, workdir), shown, workdir / "results")
 
 
 def measure_speed(preset: Preset, size: Size, workdir: Path) -> None:
@@ -229,7 +286,7 @@ def analyse(preset: Preset, size: Size, workdir: Path) -> None:
     teacher = Troupe.of(preset, workdir).teacher(GUIDED, size.teacher_steps)
     of_these = store.sha256([workdir / "teacher.safetensors", workdir / networks.SYNC_NET])[:16]
     clips = workdir / "trajectories" / of_these
-    rows = trajectory.run(teacher, examiner_of(preset, size, workdir), cast.numbered(), clips, study)
+    rows = trajectory.run(teacher, examiner_of(preset, workdir), cast.numbered(), clips, study)
     summary = trajectory.summarise(rows, study)
     write_json(folder / "trajectories.json", summary)
     trade_off.trajectories(summary, folder / report.TRAJECTORIES)

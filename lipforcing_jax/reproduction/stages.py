@@ -17,24 +17,28 @@ class Stage:
 
     name: str
     config: str
+    after: tuple[str, ...] = ()
+    """The stages whose results it needs."""
     changes: dict[str, Any] = field(default_factory=dict)
 
 
 def ablation(name: str, start: str = "stage1", **changes: Any) -> Stage:
     """A stage 2 from one of the students of stage 1."""
-    return Stage(name, "nano_sf", {"name": name, "start": f"{start}.safetensors"} | changes)
+    changes = {"name": name, "start": f"{start}.safetensors"} | changes
+    return Stage(name, "nano_sf", (start, "teacher", "sync_net"), changes)
 
 
 STUDENT = "sw_dmd_reward"
 """The student of the whole recipe, which becomes the bundled one."""
+SPEECH = "speech"
 TRAININGS = (
-    Stage("ear", "nano_audio"),
-    Stage("autoencoder", "nano_vae"),
-    Stage("talkers", "nano_talkers"),
-    Stage("sync_net", "nano_syncnet"),
-    Stage("teacher", "nano_teacher"),
-    Stage("stage1", "nano_df"),
-    Stage("stage1_0833", "nano_df", {"name": "stage1_0833", "t_list": EARLIER}),
+    Stage("ear", "nano_audio", (SPEECH,)),
+    Stage("autoencoder", "nano_vae", (SPEECH,)),
+    Stage("talkers", "nano_talkers", ("ear", "autoencoder")),
+    Stage("teacher", "nano_teacher", ("talkers",)),
+    Stage("sync_net", "nano_syncnet", ("talkers",)),
+    Stage("stage1", "nano_df", ("teacher",)),
+    Stage("stage1_0833", "nano_df", ("teacher",), {"name": "stage1_0833", "t_list": EARLIER}),
     ablation("dmd_guided", window_low=0.0, window_high=1.0, reward="none"),
     ablation("dmd_unguided", guidance=1.0, reward="none"),
     ablation("sw_dmd", reward="none"),

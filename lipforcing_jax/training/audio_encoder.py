@@ -1,7 +1,7 @@
 """Stage "audio": teaches nano's log-mel encoder which mouth belongs to which sound."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import jax
@@ -75,11 +75,16 @@ def opening_correlation(encoder: LogMelEncoder, clips: dict[str, np.ndarray]) ->
     return float(np.mean(scores))
 
 
+def speak(config, workdir: Path) -> tuple[list[Path], list[Path]]:
+    """Makes what is missing of the speech that the stage learns from, and of the speech that it is judged by."""
+    build = partial(speech_dataset.build, workdir / "speech", frames=config.clip_frames, workers=config.workers)
+    return build("train", config.clips), build("heldout", config.heldout_clips)
+
+
 def train(config, workdir: Path) -> Path:
     """Runs the stage described by `config` (see configs/nano_audio.py); returns the weights file."""
     preset = presets.by_name(config.preset)
-    shards = speech_dataset.build(workdir / "speech", "train", config.clips, config.clip_frames, config.workers)
-    held = speech_dataset.build(workdir / "speech", "heldout", config.heldout_clips, config.clip_frames)
+    shards, held = speak(config, workdir)
     heldout = speech_dataset.load(held)
     rngs = nnx.Rngs(config.seed)
     listener = hearing.Listener(LogMelEncoder(preset.audio, rngs=rngs), len(INVENTORY), rngs=rngs)
