@@ -130,7 +130,7 @@ def comparisons(preset: Preset, size: Size, workdir: Path) -> list[Task]:
             for name in ("teacher_guided", "teacher_plain", *size.students)
         ),
         task("trajectories", analyse, "student", "talkers_heldout", "teacher"),
-        task("pictures", draw, "student", "talkers_heldout", "teacher", *report.SHOWN),
+        task("pictures", draw, "student", "talkers_heldout", *map(network_of, report.SHOWN)),
     ]  # fmt: skip
 
 

@@ -1,8 +1,11 @@
 """What the recipe takes over from finished weights, and what it refuses."""
 
+import pickle
+
 import pytest
 
 from lipforcing_jax.errors import Stopped, UserError
+from lipforcing_jax.models import presets
 from lipforcing_jax.reproduction import run
 from lipforcing_jax.reproduction.run import Notes, take_over
 from lipforcing_jax.reproduction.stages import BASE, FULL, GIVEN, GOING_ON, SMALL, TRAININGS
@@ -56,6 +59,7 @@ def test_what_a_run_from_weights_changes_exists():
 def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monkeypatch):
     """SIGTERM in the teacher: the stages after it are not begun, and the same command begins with the teacher."""
     begun = []
+    monkeypatch.setattr(run, "speak", lambda stage, size, workdir: begun.append("speech"))
 
     def train(stage, size, workdir):
         begun.append(stage.name)
@@ -66,14 +70,25 @@ def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monk
     for _ in range(2):
         with pytest.raises(Stopped):
             run.reproduce(tmp_path, SMALL, tmp_path / "report", lambda text: None)
-    assert begun == ["ear", "autoencoder", "talkers", "sync_net", "teacher", "teacher"]
+    assert begun == ["speech", "ear", "autoencoder", "talkers", "teacher", "teacher"]
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
     """Else its stages would be taken for finished ones of this recipe."""
-    monkeypatch.setattr(run, "train", lambda stage, size, workdir: (_ for _ in ()).throw(Stopped("asked")))
+    monkeypatch.setattr(run, "speak", lambda stage, size, workdir: (_ for _ in ()).throw(Stopped("asked")))
     with pytest.raises(Stopped):
         run.reproduce(tmp_path, FULL, tmp_path / "report", lambda text: None)
-    Notes(tmp_path, FULL.name, lambda text: None).once("ear", lambda: None)
+    Notes(tmp_path, FULL.name, lambda text: None).finished("ear", 1.0)
     with pytest.raises(UserError, match="holds the whole recipe and this is the miniature one"):
         run.reproduce(tmp_path, SMALL, tmp_path / "report", lambda text: None)
+
+
+@pytest.mark.parametrize("size", [FULL, GOING_ON, SMALL], ids=lambda size: size.name)
+def test_everything_comes_after_what_it_needs(size, tmp_path):
+    """Every name that is waited for is a task of the run, or was taken over; and no two tasks share a name."""
+    tasks = [*run.trainings(size, tmp_path), *run.comparisons(presets.by_name(run.PRESET), size, tmp_path)]
+    names = [task.name for task in tasks]
+    assert len({*names}) == len(names)
+    assert {name for task in tasks for name in task.after} - {*names} <= {*size.left_out, run.SPEECH}
+    assert {f"compare_{student}" for student in size.students} <= {*names}
+    assert pickle.loads(pickle.dumps(tasks)) is not None  # Workers are sent them.

@@ -1,0 +1,132 @@
+"""Tasks beside one another: their order, what they print, and how they end together."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lipforcing_jax.errors import Stopped, UserError
+from lipforcing_jax.reproduction.side_by_side import Task, run_all
+from lipforcing_jax.training.loop import stop_request
+
+
+def note(path: Path, text: str) -> None:
+    with path.open("a") as file:
+        file.write(text)
+
+
+def open_pipe(path: Path, mode: str) -> None:
+    """Waits until somebody opens the other end."""
+    path.open(mode).close()
+
+
+def speak(text: str) -> None:
+    print(f"said {text}", flush=True)
+    os.write(2, b"a library's word\n")
+
+
+def refuse() -> None:
+    raise UserError("there is no such talker.")
+
+
+def wait_and_save(path: Path, wake: str | None = None) -> None:
+    """A training: goes on until it is asked to stop. `wake` is what it does to its parent when it has begun."""
+    with stop_request() as asked:
+        if wake is not None:
+            os.kill(os.getppid(), signal.Signals[wake])
+        moment = threading.Event()
+        while not asked():
+            moment.wait(0.01)
+    path.write_text("saved")
+    raise Stopped("stopped at update 3")
+
+
+def hold_open(path: Path) -> None:
+    """Writes to a pipe and never closes it."""
+    file = path.open("w")
+    file.write("begun\n")
+    file.flush()
+    threading.Event().wait()
+
+
+def run_two(tasks: list[Task], folder: Path, told: list[str] | None = None) -> list[str]:
+    """The names of finished tasks in their order, of two workers."""
+    ended: list[str] = []
+    told = [] if told is None else told
+    run_all(tasks, lambda name, seconds: ended.append(name), told.append, workers=2, logs=folder / "logs")
+    return ended
+
+
+def test_one_worker_goes_by_needs_and_then_by_the_list():
+    done: list[str] = []
+    tasks = [
+        Task(name, partial(done.append, name), after)
+        for name, after in (("late", ("b",)), ("a", ()), ("b", ("gone before",)), ("c", ()))
+    ]
+    ended: dict[str, float] = {}
+    run_all(tasks, ended.__setitem__, lambda text: None)
+    assert done == ["a", "b", "late", "c"] == [*ended] and min(ended.values()) >= 0
+
+
+def test_two_workers_work_at_the_same_time(tmp_path):
+    """Each waits for the other, so one after the other they would never end."""
+    os.mkfifo(tmp_path / "pipe")
+    tasks = [Task(mode, partial(open_pipe, tmp_path / "pipe", mode)) for mode in ("r", "w")]
+    last = Task("last", partial(note, tmp_path / "order", "last"), ("r", "w"))
+    assert run_two([last, *tasks], tmp_path)[-1] == "last"
+
+
+def test_what_a_task_prints_is_in_its_log(tmp_path, capfd):
+    told: list[str] = []
+    run_two([Task("a", partial(speak, "something")), Task("b", partial(speak, "else"))], tmp_path, told)
+    for name, text in (("a", "something"), ("b", "else")):
+        lines = (tmp_path / "logs" / f"{name}.log").read_text().splitlines()
+        assert sorted(lines) == ["a library's word", f"said {text}"]
+        assert any(line.startswith(f"{name}: begun") for line in told)
+    assert "said" not in capfd.readouterr().out
+
+
+def test_an_error_ends_what_runs_beside_it_and_what_would_follow(tmp_path):
+    tasks = [
+        Task("training", partial(wait_and_save, tmp_path / "state")),
+        Task("refused", refuse),
+        Task("after", partial(note, tmp_path / "order", "after"), ("refused",)),
+    ]
+    with pytest.raises(UserError, match="no such talker"):
+        run_two(tasks, tmp_path)
+    assert not (tmp_path / "order").exists()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_run_that_is_asked_to_stop_lets_its_trainings_save(tmp_path, name):
+    tasks = [
+        Task("teacher", partial(wait_and_save, tmp_path / "state", name)),
+        Task("student", partial(note, tmp_path / "order", "student"), ("teacher",)),
+    ]
+    with pytest.raises(Stopped, match="stopped in teacher; the same command goes on"):
+        run_two(tasks, tmp_path)
+    assert (tmp_path / "state").read_text() == "saved" and not (tmp_path / "order").exists()
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path):
+    """Else the same command, given again, would train beside them in the same folder."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = (
+        "from pathlib import Path; from functools import partial; import test_side_by_side as t\n"
+        "if __name__ == '__main__':\n"
+        f"    t.run_two([t.Task('a', partial(t.hold_open, Path({str(pipe)!r})))], Path({str(tmp_path)!r}))\n"
+    )
+    (tmp_path / "program.py").write_text(program)
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = subprocess.Popen([sys.executable, str(tmp_path / "program.py")], env=os.environ | {"PYTHONPATH": path})
+    with pipe.open() as end:
+        assert end.readline() == "begun\n"
+        run.kill()
+        assert end.read() == ""  # Its other end is closed only when the worker has ended.
+    run.wait()
