@@ -18,7 +18,9 @@ def add_reproduce(commands, number) -> None:
     parser.add_argument("--report", type=Path, metavar="DIR",
                         help="where reproduction.md and its figures go (default: report in the workdir)")  # fmt: skip
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--miniature", action="store_true", help="everything in a few minutes, teaching nothing")
+    how.add_argument("--miniature", action="store_true", help="everything in three minutes, teaching nothing")
+    how.add_argument("--long", action="store_true", help="the experiment files as they are: most of a day instead of "
+                     "four hours, on two cores")  # fmt: skip
     how.add_argument("--onward", nargs="?", const=BUNDLED, metavar="DIR",
                      help="take ear, autoencoder and SyncNet from a folder of weights and let the teacher begin as its "
                      "student (default: bundled, those of the package)")  # fmt: skip
@@ -42,7 +44,7 @@ def _reproduce(options) -> None:
 
     from lipforcing_jax.models import presets
     from lipforcing_jax.reproduction.run import PRESET, reproduce
-    from lipforcing_jax.reproduction.stages import FULL, GOING_ON, SMALL
+    from lipforcing_jax.reproduction.stages import GOING_ON, LONG, SMALL, WHOLE
     from lipforcing_jax.weights.networks import bundled_folder
 
     prepare = partial(_prepare, options.miniature)
@@ -51,7 +53,7 @@ def _reproduce(options) -> None:
     several = jax.default_backend() == "cpu" and (os.cpu_count() or 1) > 1
     workdir = made_folder(options.workdir)
     out = made_folder(options.report or workdir / "report")
-    size, finished = SMALL if options.miniature else FULL, None
+    size, finished = SMALL if options.miniature else LONG if options.long else WHOLE, None
     if options.onward is not None:
         size = GOING_ON
         finished = bundled_folder(presets.by_name(PRESET)) if options.onward == BUNDLED else Path(options.onward)

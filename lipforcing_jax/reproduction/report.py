@@ -15,7 +15,7 @@ from lipforcing_jax.evaluation.interval import interval
 from lipforcing_jax.evaluation.rivals import Rival, Speed
 from lipforcing_jax.media.comparison import contact_sheet, difference_frame, write_picture
 from lipforcing_jax.reproduction.comparison import Cast, Row
-from lipforcing_jax.reproduction.stages import GOING_ON, SMALL, STUDENT, STUDENTS, Size
+from lipforcing_jax.reproduction.stages import GOING_ON, SMALL, STUDENT, STUDENTS, WHOLE, Size
 from lipforcing_jax.reproduction.verdicts import CLAIMS, Bar, Verdict, bars, column, decide
 from lipforcing_jax.whole_file import written_whole
 
@@ -104,18 +104,23 @@ def head(findings: Findings) -> str:
 
 {origin(size)}
 {small}
-Machine: {platform.machine()}, {os.cpu_count()} cores, JAX {jax.__version__} on {jax.default_backend()}; {hours:.1f} h
-in all. Compared on {len(rows)} held-out talkers of {size.frames} frames: identities, voices and sentences that no
-training saw, each driven by the sound of another sentence, beside the rendered truth of that pairing. Intervals are
-95 % bootstraps over talkers. Sync-C and Sync-D are those of nano's own SyncNet, which also gives the reward: a student
-that is rewarded by it may please it more than it pleases people.
+Machine: {platform.machine()}, {os.cpu_count()} cores, JAX {jax.__version__} on {jax.default_backend()};
+{hours:.1f} h of work, several parts at once where they could be. Compared on {len(rows)} held-out talkers of
+{size.frames} frames: identities, voices and sentences that no training saw, each driven by the sound of another
+sentence, beside the rendered truth of that pairing. Intervals are 95 % bootstraps over talkers. Sync-C and Sync-D are
+those of nano's own SyncNet, which also gives the reward: a student that is rewarded by it may please it more than it
+pleases people.
 """
 
 
 def origin(size: Size) -> str:
     """What was trained, and from what."""
     if size.name != GOING_ON.name:
-        return f"Written by `lipforcing reproduce`, version {__version__}, which trained everything on it from nothing."
+        option = "" if size.name == WHOLE.name else f" --{size.name}"
+        return (
+            f"Written by `lipforcing reproduce{option}`, version {__version__}, which trained everything on it from "
+            "nothing."
+        )
     talkers = size.changes["nano_talkers"]
     return f"""Written by `lipforcing reproduce --onward`, version {__version__}. It did not begin from nothing: ear,
 autoencoder and SyncNet were taken as they were, and the teacher began as the student of the same folder of weights, as
@@ -230,7 +235,8 @@ combined analysis). Most Sync-C: {place(best["sync_c"])}. Nearest to the truth: 
 
 
 def seconds_table(findings: Findings) -> str:
-    lines = ["## Minutes\n", "Attempts that were stopped are not counted.\n", "| stage | minutes |", "|---|---|"]
+    told = "Several ran at once where they could. Attempts that were stopped are not counted.\n"
+    lines = ["## Minutes\n", told, "| stage | minutes |", "|---|---|"]
     lines += [f"| {name} | {seconds / 60:.1f} |" for name, seconds in findings.seconds.items()]
     return "\n".join(lines) + "\n"
 

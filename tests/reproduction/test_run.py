@@ -8,7 +8,7 @@ from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.models import presets
 from lipforcing_jax.reproduction import run
 from lipforcing_jax.reproduction.run import Notes, take_over
-from lipforcing_jax.reproduction.stages import BASE, FULL, GIVEN, GOING_ON, SMALL, TRAININGS
+from lipforcing_jax.reproduction.stages import BASE, GOING_ON, LONG, SMALL, TRAININGS, WHOLE
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks
 
@@ -49,11 +49,22 @@ def test_a_run_is_not_gone_on_with_from_other_weights(weights, tmp_path, monkeyp
         again()
 
 
-def test_what_a_run_from_weights_changes_exists():
+@pytest.mark.parametrize("size", [WHOLE, GOING_ON, SMALL], ids=lambda size: size.name)
+def test_what_a_size_changes_exists(size):
     """Every change names a field of its experiment file, and every stage that is left out is one of the recipe."""
-    assert {*GIVEN} <= {*GOING_ON.left_out} <= {stage.name for stage in TRAININGS}
-    for name, changes in GOING_ON.changes.items():
+    assert {*size.left_out} <= {stage.name for stage in TRAININGS}
+    assert {*size.changes} <= {stage.config for stage in TRAININGS}
+    for name, changes in size.changes.items():
         assert {*changes} <= {*training.load_config(training.shipped(name), [])}
+
+
+@pytest.mark.parametrize("size", [WHOLE, LONG, GOING_ON, SMALL], ids=lambda size: size.name)
+def test_there_is_speech_for_every_pair(size):
+    """Both clips of a pair speak, and the stages share what has been said."""
+    config = {stage.config: run.config_of(stage, size) for stage in TRAININGS}
+    for name in ("nano_talkers", "nano_syncnet"):
+        assert config[name].speech_clips >= 2 * config[name].pairs
+        assert config[name].speech_frames == config["nano_audio"].clip_frames
 
 
 def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monkeypatch):
@@ -77,13 +88,13 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
     """Else its stages would be taken for finished ones of this recipe."""
     monkeypatch.setattr(run, "speak", lambda stage, size, workdir: (_ for _ in ()).throw(Stopped("asked")))
     with pytest.raises(Stopped):
-        run.reproduce(tmp_path, FULL, tmp_path / "report", lambda text: None)
-    Notes(tmp_path, FULL.name, lambda text: None).finished("ear", 1.0)
+        run.reproduce(tmp_path, WHOLE, tmp_path / "report", lambda text: None)
+    Notes(tmp_path, WHOLE.name, lambda text: None).finished("ear", 1.0)
     with pytest.raises(UserError, match="holds the whole recipe and this is the miniature one"):
         run.reproduce(tmp_path, SMALL, tmp_path / "report", lambda text: None)
 
 
-@pytest.mark.parametrize("size", [FULL, GOING_ON, SMALL], ids=lambda size: size.name)
+@pytest.mark.parametrize("size", [WHOLE, GOING_ON, SMALL], ids=lambda size: size.name)
 def test_everything_comes_after_what_it_needs(size, tmp_path):
     """Every name that is waited for is a task of the run, or was taken over; and no two tasks share a name."""
     tasks = [*run.trainings(size, tmp_path), *run.comparisons(presets.by_name(run.PRESET), size, tmp_path)]
