@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.error import FFmpegError
 from av.sidedata.sidedata import Type as SideData
@@ -198,12 +199,20 @@ class _RgbConverter:
         if frame.colorspace == _MATRIX_UNSPECIFIED:  # as players guess it: high definition is BT.709
             high_definition = frame.width >= 1280 or frame.height > 576
             matrix = Colorspace.ITU709 if high_definition else Colorspace.ITU601
-        rgb = self._reformatter.reformat(
-            frame, *self._size, "rgb24", src_colorspace=matrix, interpolation=EXACT_CONVERSION
-        ).to_ndarray()
+        # Planes take swscale half the time of packed pixels, which OpenCV then makes of them in no time.
+        planar = self._reformatter.reformat(
+            frame, *self._size, "gbrp", src_colorspace=matrix, interpolation=EXACT_CONVERSION
+        )
+        green, blue, red = (_pixels(plane) for plane in planar.planes)
+        rgb = cv2.merge([red, green, blue])
         transpose, flip_x, flip_y = self._turn
         rgb = rgb.transpose(1, 0, 2) if transpose else rgb
         return np.ascontiguousarray(rgb[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+
+
+def _pixels(plane: av.video.plane.VideoPlane) -> UInt8[np.ndarray, "h w"]:
+    """A plane's bytes without the padding of its lines; a view."""
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 def _on_grid(
