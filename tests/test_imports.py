@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "lipforcing_jax"
 LEVELS = [
-    {"models", "flow", "options", "parallel", "whole_file", "work_folder", "compiled_programs"},
+    {"models", "flow", "options", "parallel", "whole_file", "work_folder", "compiled_programs", "processes"},
     {"distill", "sampling", "media", "data", "weights", "report", "listening"},
     {"pipeline", "clips", "training", "evaluation", "parity"},
     {"reproduction", "planning"},

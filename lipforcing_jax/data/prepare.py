@@ -13,9 +13,8 @@ reference's own tool cuts them to one clip, and its reference is then the target
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -23,6 +22,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from scipy.io import wavfile
 
+from lipforcing_jax import processes
 from lipforcing_jax.data.encoding import PROMPT, to_int16
 from lipforcing_jax.data.new_folder import DONE, new_folder
 from lipforcing_jax.data.segments import Quality, Refusal, Segment, segments
@@ -129,7 +129,7 @@ def _cut_all(
     progress: Callable[[int, int], None],
 ) -> list[Cut]:  # fmt: skip
     """`cut_video` of all videos on several processes, in the order of the videos."""
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+    with processes.pool(workers) as pool:
         jobs = [pool.submit(cut_video, path, out, names[path], preparation) for path in videos]
         try:
             for done, job in enumerate(as_completed(jobs)):

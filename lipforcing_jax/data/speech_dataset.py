@@ -1,12 +1,11 @@
 """A folder of spoken clips for training: sound, its mouth, and the phones, written once and read many times."""
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from lipforcing_jax import processes
 from lipforcing_jax.data.articulation import MouthStyle
 from lipforcing_jax.data.phones import INVENTORY
 from lipforcing_jax.data.speech import available_engines
@@ -47,7 +46,7 @@ def build(folder: Path, split: str, clips: int, frames: int, workers: int = 1) -
     folder.mkdir(parents=True, exist_ok=True)
     shards = [folder / f"{split}_{frames}_{i:04d}.npz" for i in range(-(-clips // SHARD))]
     missing = [(p, range(i * SHARD, (i + 1) * SHARD)) for i, p in enumerate(shards) if not p.exists()]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # JAX has threads: no fork
+    with processes.pool(workers) as pool:
         jobs = [pool.submit(_write_shard, path, seeds, split, frames) for path, seeds in missing]
         for job in tqdm(jobs, desc=f"speech ({split})", disable=not jobs):
             job.result()

@@ -5,8 +5,6 @@ at every moment, but not the one that belongs to the sound. (The reference takes
 because nobody has filmed the same motion twice; spec training 2.2.)
 """
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import chex
@@ -14,6 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lipforcing_jax import processes
 from lipforcing_jax.data.talkers import render_clips
 from lipforcing_jax.whole_file import written_whole
 
@@ -39,7 +38,7 @@ def build(folder: Path, mouths: np.ndarray, size: int, split: str, workers: int 
     folder.mkdir(parents=True, exist_ok=True)
     count = -(-len(mouths) // SHARD)
     shards = [folder / f"{split}_{mouths.shape[2]}_{first // SHARD + i:04d}.npy" for i in range(count)]
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:  # JAX has threads: no fork
+    with processes.pool(workers) as pool:
         jobs = []
         for i, path in enumerate(shards):
             spoken = mouths[i * SHARD : (i + 1) * SHARD]

@@ -3,19 +3,20 @@
 On a CPU two processes beside each other use its cores better than the threads of one program.
 """
 
-import multiprocessing
 import os
-import threading
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager, suppress
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from graphlib import TopologicalSorter
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
 
-from lipforcing_jax.errors import Stopped
-from lipforcing_jax.training.loop import stop_request
+from lipforcing_jax import processes
+from lipforcing_jax.errors import Stopped, UserError
+from lipforcing_jax.processes import stop_request
 
 Say = Callable[[str], None]
 TOLD_EVERY_S = 30.0
@@ -52,6 +53,7 @@ def run_all(
 
     Raises:
       Stopped: somebody asked the run to end, and every training has saved.
+      UserError: a worker was killed.
       Whatever a task raises; those beside it have been asked to end then, and have saved.
     """
     known = {task.name: task for task in tasks}
@@ -61,8 +63,8 @@ def run_all(
         _one_by_one(known, order, finished, say)
     else:
         logs.mkdir(parents=True, exist_ok=True)
-        with _pool(workers, prepare) as pool, stop_request() as asked:
-            _Team(pool, workers, logs, known, say).work(order, finished, asked)
+        with stop_request() as asked, _Team(workers, prepare, logs, known, say) as team:
+            team.work(order, finished, asked)
 
 
 def _one_by_one(known: dict[str, Task], order: TopologicalSorter, finished, say: Say) -> None:
@@ -75,80 +77,119 @@ def _one_by_one(known: dict[str, Task], order: TopologicalSorter, finished, say:
         order.done(name)
 
 
-class _Team:
-    """The workers, and what they are doing."""
+class _Worker:
+    """A process that does one task after the other, each sent through a pipe of its own."""
 
-    def __init__(self, pool: ProcessPoolExecutor, workers: int, logs: Path, known: dict[str, Task], say: Say):
-        self.pool, self.workers, self.logs, self.known, self.say = pool, workers, logs, known, say
-        self.running: dict[Future, str] = {}
+    def __init__(self, prepare: Callable[[], None] | None):
+        self.pipe, theirs = processes.ANEW.Pipe()
+        self.process = processes.ANEW.Process(target=_serve, args=(theirs, prepare))
+        self.process.start()
+        theirs.close()
+        self.task: Task | None = None
+
+    def begin(self, task: Task, log: Path) -> None:
+        self.task = task
+        self.pipe.send((task.work, log))
+
+    def answer(self, log: Path) -> float:
+        """The seconds that the task took; raises what it raised."""
+        try:
+            found = self.pipe.recv()
+        except EOFError:
+            raise UserError(
+                f"The process of {self.task.name} was killed, perhaps for want of memory; its output is in {log}, and "
+                "the same command goes on there."
+            ) from None
+        self.task = None
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
+class _Team:
+    """The workers, begun as they are needed; when the block ends those at work are asked to stop, and awaited."""
+
+    def __init__(self, workers: int, prepare, logs: Path, known: dict[str, Task], say: Say):
+        self.most, self.prepare, self.logs, self.known, self.say = workers, prepare, logs, known, say
+        self.workers: list[_Worker] = []
         self.told: dict[str, str] = {}
+
+    def __enter__(self) -> "_Team":
+        return self
+
+    def __exit__(self, *_) -> None:
+        for worker in self.workers:
+            if worker.task is not None:
+                worker.process.terminate()
+            worker.pipe.close()
+        for worker in self.workers:
+            worker.process.join()
+
+    @property
+    def busy(self) -> list[_Worker]:
+        return [worker for worker in self.workers if worker.task is not None]
 
     def work(self, order: TopologicalSorter, finished, asked: Callable[[], bool]) -> None:
         waiting: list[str] = []
         tell_at = time.monotonic() + TOLD_EVERY_S
         while order.is_active():
             waiting = sorted([*waiting, *order.get_ready()], key=[*self.known].index)
-            while waiting and len(self.running) < self.workers:
-                self.begin(waiting.pop(0))
-            ended, _ = wait(self.running, timeout=0.5, return_when=FIRST_COMPLETED)
+            while waiting and len(self.busy) < self.most:
+                self.begin(self.known[waiting.pop(0)])
+            ended = wait([worker.pipe for worker in self.busy], timeout=0.5)
             if asked():
-                raise Stopped(f"stopped in {' and '.join(self.running.values())}; the same command goes on there.")
-            for future in ended:
-                name = self.running.pop(future)
-                finished(name, future.result())
+                names = " and ".join(worker.task.name for worker in self.busy)
+                raise Stopped(f"stopped in {names}; the same command goes on there.")
+            for worker in [worker for worker in self.busy if worker.pipe in ended]:
+                name = worker.task.name
+                finished(name, worker.answer(self.log(name)))
                 order.done(name)
             if time.monotonic() > tell_at:
                 self.tell()
                 tell_at = time.monotonic() + TOLD_EVERY_S
 
-    def begin(self, name: str) -> None:
-        log = self.logs / f"{name}.log"
-        self.say(f"{name}: begun, its output goes to {log}")
-        self.running[self.pool.submit(_logged, self.known[name].work, log)] = name
+    def begin(self, task: Task) -> None:
+        idle = next((worker for worker in self.workers if worker.task is None), None)
+        if idle is None:
+            idle = _Worker(self.prepare)
+            self.workers.append(idle)
+        self.say(f"{task.name}: begun, its output goes to {self.log(task.name)}")
+        idle.begin(task, self.log(task.name))
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
 
     def tell(self) -> None:
         """The last line that every running task has printed, where it is a new one."""
-        for name in self.running.values():
-            line = _last_line(self.logs / f"{name}.log")
+        for name in (worker.task.name for worker in self.busy):
+            line = _last_line(self.log(name))
             if line and self.told.get(name) != line:
                 self.told[name] = line
                 self.say(line if line.startswith(name) else f"{name}: {line}")
 
 
-@contextmanager
-def _pool(workers: int, prepare: Callable[[], None] | None) -> Iterator[ProcessPoolExecutor]:
-    """Processes that begin anew, as JAX demands; in the end those that are at work are asked to stop, and awaited."""
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_begin_worker, initargs=(prepare,)
-    )
-    try:
-        yield pool
-    except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_worker(prepare: Callable[[], None] | None) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _serve(pipe: Connection, prepare: Callable[[], None] | None) -> None:
+    """A worker: does what comes through the pipe, and answers with the seconds that it took, or what it raised."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that sends the tasks.
+    processes.end_with_parent()
     if prepare is not None:
         prepare()
+    with suppress(EOFError, BrokenPipeError):  # Nobody sends, or awaits an answer, any more.
+        while True:
+            work, log = pipe.recv()
+            pipe.send(_logged(work, log))
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on: the parent's successor would train in the same folder."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _logged(work: Callable[[], object], log: Path) -> float:
-    """Does `work`, its output going to the end of `log`; returns the seconds it took."""
+def _logged(work: Callable[[], object], log: Path) -> float | BaseException:
+    """Does `work`, its output going to the end of `log`; returns the seconds it took, or what it raised."""
     with log.open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    return _timed(work)
+    try:
+        return _timed(work)
+    except BaseException as error:
+        traceback.print_exc()
+        return error
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -1,9 +1,7 @@
 """One loop for every training stage: resume, step, report, keep, stop cleanly."""
 
-import signal
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +14,7 @@ from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.data.reader import in_processes
 from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.parallel import sharding
+from lipforcing_jax.processes import stop_request
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import devices
 from lipforcing_jax.training.checkpoints import Checkpoints, check_record
@@ -23,19 +22,6 @@ from lipforcing_jax.training.metrics import MetricsLog, counts, memory_gb
 
 State = TypeVar("State")
 Advance = Callable[[State, list, jax.Array], tuple[State, dict[str, jax.Array]]]
-
-
-@contextmanager
-def stop_request():
-    """Yields a callable that tells whether SIGTERM or SIGINT has asked the run to end."""
-    seen = []
-    names = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(name, lambda number, frame: seen.append(number)) for name in names]
-    try:
-        yield lambda: bool(seen)
-    finally:
-        for name, handler in zip(names, before, strict=True):
-            signal.signal(name, handler)
 
 
 def drawn(batch_at: Callable[[int], Any], processes: int = 0) -> grain.DatasetIterator:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from lipforcing_jax import processes
 from lipforcing_jax.errors import Stopped, UserError
+from lipforcing_jax.processes import stop_request
 from lipforcing_jax.reproduction.side_by_side import Task, run_all
-from lipforcing_jax.training.loop import stop_request
 
 
 def note(path: Path, text: str) -> None:
@@ -34,6 +35,10 @@ def refuse() -> None:
     raise UserError("there is no such talker.")
 
 
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def wait_and_save(path: Path, wake: str | None = None) -> None:
     """A training: goes on until it is asked to stop. `wake` is what it does to its parent when it has begun."""
     with stop_request() as asked:
@@ -52,6 +57,12 @@ def hold_open(path: Path) -> None:
     file.write("begun\n")
     file.flush()
     threading.Event().wait()
+
+
+def hold_open_beside(path: Path) -> None:
+    """The same in a process of its own."""
+    with processes.pool(1) as pool:
+        pool.submit(hold_open, path).result()
 
 
 def run_two(tasks: list[Task], folder: Path, told: list[str] | None = None) -> list[str]:
@@ -102,6 +113,11 @@ def test_an_error_ends_what_runs_beside_it_and_what_would_follow(tmp_path):
     assert not (tmp_path / "order").exists()
 
 
+def test_a_worker_that_was_killed_ends_the_run(tmp_path):
+    with pytest.raises(UserError, match="process of teacher was killed.*teacher.log"):
+        run_two([Task("teacher", die)], tmp_path)
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_run_that_is_asked_to_stop_lets_its_trainings_save(tmp_path, name):
     tasks = [
@@ -114,13 +130,13 @@ def test_a_run_that_is_asked_to_stop_lets_its_trainings_save(tmp_path, name):
 
 
 def test_workers_end_with_a_run_that_is_killed(tmp_path):
-    """Else the same command, given again, would train beside them in the same folder."""
+    """Theirs too. Else the same command, given again, would work beside them in the same folder."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = (
         "from pathlib import Path; from functools import partial; import test_side_by_side as t\n"
         "if __name__ == '__main__':\n"
-        f"    t.run_two([t.Task('a', partial(t.hold_open, Path({str(pipe)!r})))], Path({str(tmp_path)!r}))\n"
+        f"    t.run_two([t.Task('a', partial(t.hold_open_beside, Path({str(pipe)!r})))], Path({str(tmp_path)!r}))\n"
     )
     (tmp_path / "program.py").write_text(program)
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -128,5 +144,5 @@ def test_workers_end_with_a_run_that_is_killed(tmp_path):
     with pipe.open() as end:
         assert end.readline() == "begun\n"
         run.kill()
-        assert end.read() == ""  # Its other end is closed only when the worker has ended.
+        assert end.read() == ""  # Its other end is closed only when the last of them has ended.
     run.wait()

@@ -1,0 +1,43 @@
+"""Processes for work that is done beside other work, and how a process is asked to stop."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+ANEW = multiprocessing.get_context("spawn")
+"""How processes begin: a fork would take over JAX without its threads."""
+
+
+def pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that end with this one, however it ends."""
+    return ProcessPoolExecutor(workers, ANEW, initializer=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """Called in a process of `ANEW`: it ends when the one that began it does, even if that was killed.
+
+    Else it would go on and write where its parent's successor does.
+    """
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def stop_request() -> Iterator[Callable[[], bool]]:
+    """Yields a callable that tells whether SIGTERM or SIGINT has asked this process to end."""
+    seen = []
+    names = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(name, lambda number, frame: seen.append(number)) for name in names]
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)
