@@ -4,9 +4,9 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-QUICK_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+EMITTERS = "--xla_cpu_use_fusion_emitters"
 KNOWN_TO = (0, 10)
-"""The last jaxlib that is known to have `QUICK_EMITTERS`; XLA ends a process at a flag that it does not know."""
+"""The last jaxlib that is known to have `EMITTERS`; XLA ends a process at a flag that it does not know."""
 
 
 def cache_folder() -> Path:
@@ -37,7 +37,8 @@ def keep_compiled_programs(folder: Path | None = None) -> None:
 def compiling_quickly(flags: str) -> str:
     """XLA's `flags` with one more, by which code for a CPU is made in half the time; it runs about as fast.
 
-    It takes effect where XLA_FLAGS is set to the result before JAX is used. A jaxlib that may not know it gets none.
+    It takes effect where XLA_FLAGS is set to the result before JAX is used. A jaxlib that may not know it gets none, and
+    what `flags` says of it already is left.
     """
     have = tuple(int(part) for part in version("jaxlib").split(".")[:2])
-    return flags if QUICK_EMITTERS in flags or have > KNOWN_TO else f"{flags} {QUICK_EMITTERS}".strip()
+    return flags if EMITTERS in flags or have > KNOWN_TO else f"{flags} {EMITTERS}=false".strip()

@@ -15,7 +15,7 @@ COMPILED = pytest.StashKey[str]()
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Machine code is made quickly; what XLA fuses stays the same. Most programs of the tests run once or twice, and
 compiling them takes longer than running them. Modules marked `optimised` have it made as users do, but for the
-emitters, which a process can't change."""
+emitters, which a process can't change: XLA_FLAGS=--xla_cpu_use_fusion_emitters=true asks for those that users have."""
 os.environ.setdefault(QUICK, "true")  # before anything imports JAX
 os.environ["XLA_FLAGS"] = compiling_quickly(os.environ.get("XLA_FLAGS", ""))
 LONGEST = (

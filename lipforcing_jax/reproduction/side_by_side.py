@@ -162,7 +162,7 @@ class _Team:
     def tell(self) -> None:
         """The last line that every running task has printed, where it is a new one."""
         for name in (worker.task.name for worker in self.busy):
-            line = _last_line(self.log(name))
+            line = last_line(self.log(name))
             if line and self.told.get(name) != line:
                 self.told[name] = line
                 self.say(line if line.startswith(name) else f"{name}: {line}")
@@ -187,6 +187,8 @@ def _logged(work: Callable[[], object], log: Path) -> float | BaseException:
         os.dup2(file.fileno(), 2)
     try:
         return _timed(work)
+    except (Stopped, UserError) as error:  # Their one sentence is told by whoever began the run.
+        return error
     except BaseException as error:
         traceback.print_exc()
         return error
@@ -198,7 +200,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _last_line(log: Path, most: int = 4000) -> str:
+def last_line(log: Path, most: int = 4000) -> str:
     """The last line of a log, or the last state of its progress bar."""
     with suppress(OSError), log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - most))

@@ -8,7 +8,7 @@ from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.models import presets
 from lipforcing_jax.reproduction import run
 from lipforcing_jax.reproduction.run import Notes, take_over
-from lipforcing_jax.reproduction.stages import BASE, GOING_ON, LONG, SMALL, TRAININGS, WHOLE
+from lipforcing_jax.reproduction.stages import BASE, GIVEN, GOING_ON, LONG, SMALL, TRAININGS, WHOLE
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks
 
@@ -65,6 +65,10 @@ def test_there_is_speech_for_every_pair(size):
     for name in ("nano_talkers", "nano_syncnet"):
         assert config[name].speech_clips >= 2 * config[name].pairs
         assert config[name].speech_frames == config["nano_audio"].clip_frames
+
+
+def test_a_run_from_weights_leaves_out_what_it_is_given():
+    assert {*GIVEN} <= {*GOING_ON.left_out}
 
 
 def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monkeypatch):

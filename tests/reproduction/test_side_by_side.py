@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from lipforcing_jax import processes
 from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.processes import stop_request
-from lipforcing_jax.reproduction.side_by_side import Task, run_all
+from lipforcing_jax.reproduction.side_by_side import Task, last_line, run_all
 
 
 def note(path: Path, text: str) -> None:
@@ -31,7 +32,9 @@ def speak(text: str) -> None:
     os.write(2, b"a library's word\n")
 
 
-def refuse() -> None:
+def refuse(pipe: Path) -> None:
+    """Once the task beside it has begun."""
+    open_pipe(pipe, "r")
     raise UserError("there is no such talker.")
 
 
@@ -39,16 +42,19 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait_and_save(path: Path, wake: str | None = None) -> None:
-    """A training: goes on until it is asked to stop. `wake` is what it does to its parent when it has begun."""
+def wait_and_save(path: Path, begun: Callable[[], None]) -> None:
+    """A training: goes on until it is asked to stop. `begun` is called when it has begun."""
     with stop_request() as asked:
-        if wake is not None:
-            os.kill(os.getppid(), signal.Signals[wake])
+        begun()
         moment = threading.Event()
         while not asked():
             moment.wait(0.01)
     path.write_text("saved")
     raise Stopped("stopped at update 3")
+
+
+def signal_parent(name: str) -> None:
+    os.kill(os.getppid(), signal.Signals[name])
 
 
 def hold_open(path: Path) -> None:
@@ -102,15 +108,25 @@ def test_what_a_task_prints_is_in_its_log(tmp_path, capfd):
     assert "said" not in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(("printed", "line"), [
+    ("first\nsecond\n", "second"), ("x: 10%\rx: 20%\r", "x: 20%"), ("x" * 9000 + "\ny: 30%", "y: 30%"), ("", ""),
+])  # fmt: skip
+def test_progress_is_the_last_line_or_the_last_state_of_a_bar(tmp_path, printed, line):
+    (tmp_path / "log").write_text(printed)
+    assert last_line(tmp_path / "log") == line and last_line(tmp_path / "none") == ""
+
+
 def test_an_error_ends_what_runs_beside_it_and_what_would_follow(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     tasks = [
-        Task("training", partial(wait_and_save, tmp_path / "state")),
-        Task("refused", refuse),
+        Task("training", partial(wait_and_save, tmp_path / "state", partial(open_pipe, pipe, "w"))),
+        Task("refused", partial(refuse, pipe)),
         Task("after", partial(note, tmp_path / "order", "after"), ("refused",)),
     ]
     with pytest.raises(UserError, match="no such talker"):
         run_two(tasks, tmp_path)
-    assert not (tmp_path / "order").exists()
+    assert (tmp_path / "state").read_text() == "saved" and not (tmp_path / "order").exists()
 
 
 def test_a_worker_that_was_killed_ends_the_run(tmp_path):
@@ -121,7 +137,7 @@ def test_a_worker_that_was_killed_ends_the_run(tmp_path):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_run_that_is_asked_to_stop_lets_its_trainings_save(tmp_path, name):
     tasks = [
-        Task("teacher", partial(wait_and_save, tmp_path / "state", name)),
+        Task("teacher", partial(wait_and_save, tmp_path / "state", partial(signal_parent, name))),
         Task("student", partial(note, tmp_path / "order", "student"), ("teacher",)),
     ]
     with pytest.raises(Stopped, match="stopped in teacher; the same command goes on"):
