@@ -37,7 +37,7 @@ def keep_compiled_programs(folder: Path | None = None) -> None:
 def compiling_quickly(flags: str) -> str:
     """XLA's `flags` with one more, by which code for a CPU is made in half the time; it runs about as fast.
 
-    It takes effect where XLA_FLAGS is set to the result before JAX is used. A jaxlib that may not know it gets none, and
+    It takes effect where XLA_FLAGS is set to the result before JAX is used. A jaxlib that may not know it gets none;
     what `flags` says of it already is left.
     """
     have = tuple(int(part) for part in version("jaxlib").split(".")[:2])
