@@ -1,82 +1,26 @@
 """Tasks beside one another: their order, what they print, and how they end together."""
 
 import os
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+import side_by_side_work
+from side_by_side_work import (
+    die,
+    note,
+    open_pipe,
+    refuse,
+    run_two,
+    signal_parent,
+    speak,
+    wait_and_save,
+)
 
-from lipforcing_jax import processes
 from lipforcing_jax.errors import Stopped, UserError
-from lipforcing_jax.processes import stop_request
 from lipforcing_jax.reproduction.side_by_side import Task, last_line, run_all
-
-
-def note(path: Path, text: str) -> None:
-    with path.open("a") as file:
-        file.write(text)
-
-
-def open_pipe(path: Path, mode: str) -> None:
-    """Waits until somebody opens the other end."""
-    path.open(mode).close()
-
-
-def speak(text: str) -> None:
-    print(f"said {text}", flush=True)
-    os.write(2, b"a library's word\n")
-
-
-def refuse(pipe: Path) -> None:
-    """Once the task beside it has begun."""
-    open_pipe(pipe, "r")
-    raise UserError("there is no such talker.")
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def wait_and_save(path: Path, begun: Callable[[], None]) -> None:
-    """A training: goes on until it is asked to stop. `begun` is called when it has begun."""
-    with stop_request() as asked:
-        begun()
-        moment = threading.Event()
-        while not asked():
-            moment.wait(0.01)
-    path.write_text("saved")
-    raise Stopped("stopped at update 3")
-
-
-def signal_parent(name: str) -> None:
-    os.kill(os.getppid(), signal.Signals[name])
-
-
-def hold_open(path: Path) -> None:
-    """Writes to a pipe and never closes it."""
-    file = path.open("w")
-    file.write("begun\n")
-    file.flush()
-    threading.Event().wait()
-
-
-def hold_open_beside(path: Path) -> None:
-    """The same in a process of its own."""
-    with processes.pool(1) as pool:
-        pool.submit(hold_open, path).result()
-
-
-def run_two(tasks: list[Task], folder: Path, told: list[str] | None = None) -> list[str]:
-    """The names of finished tasks in their order, of two workers."""
-    ended: list[str] = []
-    told = [] if told is None else told
-    run_all(tasks, lambda name, seconds: ended.append(name), told.append, workers=2, logs=folder / "logs")
-    return ended
 
 
 def test_one_worker_goes_by_needs_and_then_by_the_list():
@@ -150,12 +94,13 @@ def test_workers_end_with_a_run_that_is_killed(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = (
-        "from pathlib import Path; from functools import partial; import test_side_by_side as t\n"
+        "from pathlib import Path; from functools import partial; import side_by_side_work as t\n"
         "if __name__ == '__main__':\n"
         f"    t.run_two([t.Task('a', partial(t.hold_open_beside, Path({str(pipe)!r})))], Path({str(tmp_path)!r}))\n"
     )
     (tmp_path / "program.py").write_text(program)
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    folder = str(Path(side_by_side_work.__file__).parent)
+    path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
     run = subprocess.Popen([sys.executable, str(tmp_path / "program.py")], env=os.environ | {"PYTHONPATH": path})
     with pipe.open() as end:
         assert end.readline() == "begun\n"
