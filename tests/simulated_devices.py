@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +85,14 @@ def ring_causal(base, part, condition, x, eps):
     return attention(jnp.tril(jnp.ones((3, 3), bool)).at[1].set(False))
 
 
+def by_head(base, part, condition, x, eps):
+    """Attention for CPUs, every device for its own clips and heads."""
+    q, k, v, pull = (tiny.draw(seed, 4, tokens, 4, 4) for seed, tokens in zip(range(4), (24, 48, 48, 24), strict=True))
+    with mock.patch("lipforcing_jax.models.attention.CACHED", 0):
+        out, back = jax.vjp(lambda *given: attend(*given, jnp.tril(jnp.ones((3, 6), bool)), backend="by_head"), q, k, v)
+    return out, back(pull)
+
+
 def attention(mask):
     q, k, v, pull = (tiny.draw(seed, 2, tokens, 6, 4) for seed, tokens in zip(range(4), (24, 48, 48, 24), strict=True))
     out, gradients = jax.vjp(lambda *given: attend(*given, mask), q, k, v)
@@ -100,9 +109,9 @@ def see(base, part, condition, x, eps):
 
 
 JOBS = {"forward": forward, "rollout": roll, "critic": criticise, "reward": judge, "stage_1": first_stage,
-        "ring_full": ring_full, "ring_causal": ring_causal, "see": see}  # fmt: skip
+        "ring_full": ring_full, "ring_causal": ring_causal, "by_head": by_head, "see": see}  # fmt: skip
 MESHES = {
-    "data=2,fsdp=2,tensor=2": ("forward", "rollout", "reward", "stage_1"),
+    "data=2,fsdp=2,tensor=2": ("forward", "rollout", "reward", "stage_1", "by_head"),
     "fsdp=2,sequence=4": ("forward", "rollout", "critic", "stage_1"),
     "tensor=2,sequence=4": ("rollout", "critic", "ring_full"),  # four heads, eight devices: keys go round
     "data=2,tensor=4": ("see",),

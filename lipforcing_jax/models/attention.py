@@ -10,11 +10,13 @@ from lipforcing_jax.models import ring, splash
 from lipforcing_jax.parallel import sharding
 from lipforcing_jax.parallel.sharding import constrain, per_device
 
-Backend = Literal["xla", "cudnn", "splash"]
+Backend = Literal["xla", "by_head", "cudnn", "splash"]
 AXES = ("batch", None, "heads", None)
 """Of queries, keys and values: every device has all tokens and a slice of the heads."""
 RING = ("batch", "tokens", "wide", None)
 """The same where heads are too few for that: every device keeps its tokens."""
+CACHED = 1 << 20
+"""Logits that a CPU's cache may hold, about."""
 
 
 def places(x: Float[Array, "b n heads d"]) -> tuple[str | None, ...]:
@@ -35,8 +37,9 @@ def attend(
 
     Args:
       mask: True where a frame of the queries may see a frame of the keys; n / f and m / g tokens make a frame.
-      backend: "xla" runs everywhere; "cudnn" is the fused kernel of `jax.nn` on NVIDIA GPUs, for bfloat16 and float16;
-        "splash" the one for TPUs, for shapes that it can tile. What these can't take goes to "xla".
+      backend: "xla" runs everywhere; "by_head" is it with one head's logits at a time, for CPUs; "cudnn" is the fused
+        kernel of `jax.nn` on NVIDIA GPUs, for bfloat16 and float16; "splash" the one for TPUs, for shapes that it can
+        tile. What these can't take goes to "xla".
 
     The softmax runs in float32, or in float64 for float64 inputs: `jax.nn.dot_product_attention` always rounds it to
     float32, which the comparison with the reference at 1e-10 would show.
@@ -57,6 +60,9 @@ def attend(
     if backend == "cudnn" and q.dtype.itemsize == 2:
         mask = None if mask is None else by_token(mask, q, k)[None, None]
         return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+    if backend == "by_head" and q.size // q.shape[-1] * k.shape[1] > CACHED:
+        given, axes = ((q, k, v), (AXES,) * 3) if mask is None else ((q, k, v, mask), (*(AXES,) * 3, (None, None)))
+        return per_device(attend_by_head, axes, AXES, *given)
     return attend_plainly(q, k, v, mask)
 
 
@@ -84,6 +90,18 @@ def attend_plainly(q, k, v, mask: Bool[Array, "f g"] | None) -> Float[Array, "b 
     return jnp.einsum("bhnm,bmhd->bnhd", jax.nn.softmax(logits, axis=-1).astype(v.dtype), v)
 
 
+def attend_by_head(q, k, v, mask: Bool[Array, "f g"] | None = None) -> Float[Array, "b n heads d"]:
+    """The same, where only one head's logits exist at a time: the backward pass makes them anew.
+
+    All of them together are many times a CPU's cache, and memory that they have to themselves is slow to get.
+    """
+    batch, _, heads, _ = q.shape
+    one = jax.checkpoint(lambda row: attend_plainly(*(x[None, :, None] for x in row), mask)[0, :, 0])
+    rows = (x.swapaxes(1, 2).reshape(batch * heads, x.shape[1], x.shape[3]) for x in (q, k, v))
+    found = jax.lax.map(one, tuple(rows))
+    return found.reshape(batch, heads, *found.shape[1:]).swapaxes(1, 2)
+
+
 def best_backend(platform: str) -> Backend:
     """The back end for devices of a platform, by JAX's name for it."""
-    return {"tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}.get(platform, "xla")
+    return {"cpu": "by_head", "tpu": "splash", "gpu": "cudnn", "cuda": "cudnn"}.get(platform, "xla")

@@ -111,10 +111,16 @@ class Block(nnx.Module):
         x = audio + x
         attended, kv = self.attend_self(self.norm1(x) * (1 + scale1) + shift1, attention, past)
         x = x + attended * gate1
-        q = self.cross_attn.query(self.norm3(x))
-        x = x + self.cross_attn.output(attend(q, *text, backend=attention.backend))
+        x = x + self.cross_attn.output(self.attend_text(x, text, attention.backend))
         hidden = jax.nn.gelu(self.ffn_in(self.norm2(x) * (1 + scale2) + shift2), approximate=True)
         return constrain(x + self.ffn_out(in_tokens(hidden)) * gate2, "batch", "tokens", None), kv
+
+    def attend_text(self, x, text, backend: Backend):
+        """What every token sees of the text. Of a single row, as nano's, all see all: nobody needs to ask."""
+        keys, values = text
+        if keys.shape[1] == 1:
+            return values
+        return attend(self.cross_attn.query(self.norm3(x)), keys, values, backend=backend)
 
     def attend_self(self, u, attention: "AttentionInputs", past):
         q = rope.rotate(self.self_attn.query(u), attention.q_rotation)

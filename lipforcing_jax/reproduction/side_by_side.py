@@ -83,7 +83,8 @@ class _Worker:
     def __init__(self, prepare: Callable[[], None] | None):
         self.pipe, theirs = processes.ANEW.Pipe()
         self.process = processes.ANEW.Process(target=_serve, args=(theirs, prepare))
-        self.process.start()
+        with processes.in_large_pages():
+            self.process.start()
         theirs.close()
         self.task: Task | None = None
 

@@ -20,7 +20,6 @@ from lipforcing_jax.distill.base import EVERYTHING, Base, split
 from lipforcing_jax.distill.self_forcing import Judge
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.models.attention import best_backend
-from lipforcing_jax.models.dit import DiT
 from lipforcing_jax.models.presets import LoRAConfig, Preset
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.parallel import sharding
@@ -96,8 +95,7 @@ def whole_networks(config, preset: Preset, workdir: Path) -> Actors:
     """Networks all of whose parameters are trained, from files in the work folder; a student from nothing if
     `start` is empty."""
     make = networks.makers(preset)["dit"]
-    fresh = lambda: DiT(preset.dit, rngs=nnx.Rngs(config.seed))  # noqa: E731
-    student = store.load_module(workdir / config.start, make) if config.start else fresh()
+    student = store.load_module(workdir / config.start, make) if config.start else networks.new_dit(preset, config.seed)
     base, trained = split(student, EVERYTHING)
     teacher = split(store.load_module(workdir / config.teacher, make), EVERYTHING)[1] if config.teacher else None
     return Actors(base, trained, teacher)

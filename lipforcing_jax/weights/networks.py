@@ -64,10 +64,15 @@ def find(name: str) -> Preset:
     return PRESETS[name]
 
 
+def new_dit(preset: Preset, seed: int = 0) -> DiT:
+    """A diffusion network of nano's kind that has learnt nothing."""
+    return DiT(preset.dit, attention=best_backend(jax.default_backend()), rngs=nnx.Rngs(seed))
+
+
 def makers(preset: Preset) -> dict[str, object]:
     """How each network of nano is declared, by the name of its file in `FILES`."""
     return {
-        "dit": lambda: DiT(preset.dit, rngs=nnx.Rngs(0)),
+        "dit": lambda: new_dit(preset),
         "vae": lambda: TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(0)),
         "ear": lambda: LogMelEncoder(preset.audio, rngs=nnx.Rngs(0)),
     }

@@ -14,6 +14,7 @@ from side_by_side_work import (
     open_pipe,
     refuse,
     run_two,
+    show_environment,
     signal_parent,
     speak,
     wait_and_save,
@@ -50,6 +51,13 @@ def test_what_a_task_prints_is_in_its_log(tmp_path, capfd):
         assert sorted(lines) == ["a library's word", f"said {text}"]
         assert any(line.startswith(f"{name}: begun") for line in told)
     assert "said" not in capfd.readouterr().out
+
+
+def test_workers_are_begun_for_large_pages(tmp_path, monkeypatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    run_two([Task("a", partial(show_environment, "GLIBC_TUNABLES"))], tmp_path)
+    assert (tmp_path / "logs" / "a.log").read_text() == "glibc.malloc.hugetlb=1\n"
+    assert "GLIBC_TUNABLES" not in os.environ
 
 
 @pytest.mark.parametrize(("printed", "line"), [
