@@ -18,6 +18,8 @@ def get_config() -> ml_collections.ConfigDict:
             "stage": "audio",
             "preset": "nano",
             "seed": 0,
+            "start": "",  # an ear to go on from; what reads its code stays as it is, so that others still understand it
+            "code_weight": 0.2,  # how firmly the code of such an ear stays
             "clips": 4800,
             "heldout_clips": 128,
             "clip_frames": 129,

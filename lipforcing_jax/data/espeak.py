@@ -22,6 +22,12 @@ _VOICES = tuple(
     en-us+paul en-us+whisper en-us+Alex en-us+michel en-us+max en+m2 en+f2 en-gb-x-rp+m7
     en-gb-scotland+f5 en-gb-x-gbcwmd+m5 en-us-nyc+belinda en-029+m8 en-us+travis de+m2 de+f1 es+f2
     es-419+m1 it+f4 nl+m5 pl+f3 pt-br+m3 sv+f2 en-us+m4 en-us+f5 en+klatt3 en-us+anika en-us+david fi+m6
+    en-us+m2 en-us+m6 en-us+f2 en-us+klatt5 en-us+klatt6 en-us+Andy en-us+Annie en-us+Denis en-us+Diogo
+    en-us+Gene en-us+Henrique en-us+Hugo en-us+Jacky en-us+Lee en-us+Marco en-us+Mario en-us+Michael
+    en-us+Mike en-us+quincy en-us+rob en-us+RicishayMax3 en-us+shelby en-us+sandro en-us+victor en-us+zac
+    en-us+adam en-us+Alicia en-us+Andrea en-us+boris en-us+ed en-us+edward en-us+grandma en-us+grandpa
+    en-us+gustave en-us+iven en-us+john en-us+miguel en-us+norbert en-gb-x-gbclan+m1 fr+f2 da+m1 nb+f4
+    hu+m4 ro+f1 cs+m2 tr+f3 el+m5 hr+f5 id+m7 ca+f2 af+m3
     """.split()  # noqa: SIM905 - a table
 )
 _WORDS_PER_MINUTE = 165

@@ -34,11 +34,17 @@ def loss(
     phones: Int[Array, "b t"],
     key: Array,
     phone_weight: float,
+    former: LogMelEncoder | None = None,
+    code_weight: float = 0.0,
 ):
-    """Weighted squared error of the mouth and of its motion, plus cross-entropy of the phone."""
+    """Weighted squared error of the mouth and of its motion, plus cross-entropy of the phone.
+
+    With `former`, an earlier state of the encoder, also the squared distance of its code, by `code_weight`.
+    """
     model: Listener = nnx.merge(graphdef, params)
     cfg = model.encoder.cfg
-    features = model.encoder.hear(other_voice(log_mel(surrounded(cfg, audio), cfg), key))[:, 1:-1]
+    mel = other_voice(log_mel(surrounded(cfg, audio), cfg), key)
+    features = model.encoder.hear(mel)[:, 1:-1]
     guess = features[..., -mouth.shape[-1] :]
     weights = jnp.asarray(PARAM_WEIGHTS)
     still = jnp.mean(weights * (guess - mouth) ** 2)
@@ -46,4 +52,8 @@ def loss(
     code = features[..., : -mouth.shape[-1]]
     phone = optax.softmax_cross_entropy_with_integer_labels(model.phones(code), phones).mean()
     metrics = {"opening_correlation": correlation(guess[..., 1], mouth[..., 1]).mean(), "phone": phone}
-    return still + moving + phone_weight * phone, metrics
+    total = still + moving + phone_weight * phone
+    if former is not None:
+        metrics["code_moved"] = jnp.mean((code - former.hear(mel)[:, 1:-1, : code.shape[-1]]) ** 2)
+        total += code_weight * metrics["code_moved"]
+    return total, metrics

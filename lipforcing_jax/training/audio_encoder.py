@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 from flax import nnx
 from jaxtyping import Float32
 
@@ -13,11 +14,13 @@ from lipforcing_jax.data import speech_dataset
 from lipforcing_jax.data.acoustics import augment
 from lipforcing_jax.data.phones import INVENTORY
 from lipforcing_jax.distill import hearing, train_state
+from lipforcing_jax.errors import UserError
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.audio import LogMelEncoder, encode_clip
 from lipforcing_jax.options import SAMPLES_PER_FRAME
+from lipforcing_jax.parallel import sharding
 from lipforcing_jax.training.loop import drawn, fit
-from lipforcing_jax.weights import store
+from lipforcing_jax.weights import networks, store
 
 PACE = 0.15
 """Voices are heard at up to so much (a logarithm) of another size and pace."""
@@ -75,6 +78,16 @@ def opening_correlation(encoder: LogMelEncoder, clips: dict[str, np.ndarray]) ->
     return float(np.mean(scores))
 
 
+def reading(params: nnx.State) -> nnx.State:
+    """Which parameters make code and mouth of what was heard: "read", and "hear" for the others."""
+
+    def label(path, _) -> str:
+        names = sharding.path_names(path)
+        return "read" if names[:2] in (("encoder", "norm"), ("encoder", "code"), ("encoder", "mouth")) else "hear"
+
+    return jax.tree.map_with_path(label, params)
+
+
 def speak(config, workdir: Path) -> tuple[list[Path], list[Path]]:
     """Makes what is missing of the speech that the stage learns from, and of the speech that it is judged by."""
     build = partial(speech_dataset.build, workdir / "speech", frames=config.clip_frames, workers=config.workers)
@@ -82,17 +95,31 @@ def speak(config, workdir: Path) -> tuple[list[Path], list[Path]]:
 
 
 def train(config, workdir: Path) -> Path:
-    """Runs the stage described by `config` (see configs/nano_audio.py); returns the weights file."""
+    """Runs the stage described by `config` (see configs/nano_audio.py); returns the weights file.
+
+    Raises:
+      UserError: the ear to go on from lies where the result goes.
+    """
+    if config.start == networks.FILES["ear"]:
+        raise UserError(f"The result goes to {config.start} in {workdir}; copy the ear to start from to another name.")
     preset = presets.by_name(config.preset)
     shards, held = speak(config, workdir)
     heldout = speech_dataset.load(held)
     rngs = nnx.Rngs(config.seed)
-    listener = hearing.Listener(LogMelEncoder(preset.audio, rngs=rngs), len(INVENTORY), rngs=rngs)
-    graphdef, params = nnx.split(listener)
+    # Two of them, since a step takes over the memory of the one that it teaches.
+    given = lambda: store.load_module(workdir / config.start, networks.makers(preset)["ear"])  # noqa: E731
+    former = given() if config.start else None
+    encoder = given() if config.start else LogMelEncoder(preset.audio, rngs=rngs)
+    graphdef, params = nnx.split(hearing.Listener(encoder, len(INVENTORY), rngs=rngs))
     optimiser = train_state.adamw(config.peak_lr, config.steps, config.warmup, config.weight_decay, config.clip_norm)
+    if former is not None:
+        optimiser = optax.partition({"read": optax.set_to_zero(), "hear": optimiser}, reading)
 
-    def loss(params, batch, key):
-        return hearing.loss(graphdef, params, batch["audio"], batch["mouth"], batch["phones"], key, config.phone_weight)
+    def loss(params, batch, key, former):
+        return hearing.loss(
+            graphdef, params, batch["audio"], batch["mouth"], batch["phones"], key, config.phone_weight, former,
+            config.code_weight,
+        )  # fmt: skip
 
     def export(state) -> Path:
         encoder = nnx.merge(graphdef, state.average).encoder
@@ -104,7 +131,7 @@ def train(config, workdir: Path) -> Path:
 
     state = fit(
         train_state.create(params, optimiser),
-        train_state.make_step(loss, optimiser, config.average_decay),
+        train_state.make_step(loss, optimiser, config.average_decay, former),
         drawn(Batches(tuple(shards), config.seed, config.batch, config.frames), config.loaders),
         steps=config.steps, workdir=workdir / "audio", seed=config.seed, evaluate=evaluate,
         save_every=config.save_every, record=config.to_dict(),

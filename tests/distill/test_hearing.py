@@ -25,3 +25,21 @@ def test_the_loss_teaches_every_parameter():
     found, gradients = jax.jit(jax.value_and_grad(value))(params)
     assert np.isfinite(found)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradients))
+
+
+def test_a_former_ear_holds_the_code_where_it_was():
+    """Its distance counts by its weight, and is nothing from itself."""
+    rngs = nnx.Rngs(0)
+    former, other = LogMelEncoder(CFG, rngs=rngs), LogMelEncoder(CFG, rngs=rngs)
+    rng = np.random.default_rng(0)
+    sound = jnp.asarray(rng.normal(0, 0.1, (2, 8 * 640)), jnp.float32)
+    mouth, phones = jnp.asarray(rng.random((2, 8, 6)), jnp.float32), jnp.asarray(rng.integers(0, 5, (2, 8)))
+
+    def value(encoder, weight):
+        parts = nnx.split(hearing.Listener(encoder, 5, rngs=nnx.Rngs(1)))
+        return hearing.loss(*parts, sound, mouth, phones, jax.random.key(0), 0.05, former, weight)
+
+    assert value(former, 1.0)[1]["code_moved"] == 0
+    (free, moved), (held, _) = value(other, 0.0), value(other, 2.0)
+    assert moved["code_moved"] > 1e-3
+    np.testing.assert_allclose(held - free, 2 * moved["code_moved"], rtol=1e-4)

@@ -1,14 +1,18 @@
 """`lipforcing train` from nothing: ear, eye, data and student of nano at the smallest size, and what they can do."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from lipforcing_jax import LipSyncer
 from lipforcing_jax.cli import main
+from lipforcing_jax.errors import UserError
 from lipforcing_jax.models import presets
 from lipforcing_jax.training.audio_encoder import cut
+from lipforcing_jax.training.run import load_config, run
 from lipforcing_jax.weights import networks
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -39,6 +43,18 @@ def test_the_weights_are_trained(workdir):
     """The head of the student begins at zero; two updates move it."""
     student = networks.load(presets.by_name("nano"), workdir).networks.dit
     assert 0 < float(np.abs(student.head.kernel[...]).max()) < 0.1
+
+
+def test_an_ear_that_goes_on_is_read_as_before(workdir, tmp_path):
+    """What makes its code and its mouth of what was heard stays, bit for bit; everything before that learns."""
+    shutil.copy(workdir / "audio.safetensors", tmp_path / "former.safetensors")
+    config = ["--config", str(CONFIGS / "nano_audio.py"), "--workdir", str(tmp_path), *STAGES["nano_audio"].split()]
+    main(["train", *config, "start=former.safetensors", "warmup=0"])
+    before, after = (load_file(tmp_path / f"{name}.safetensors") for name in ("former", "audio"))
+    same = {name for name in before if np.array_equal(before[name], after[name])}
+    assert same == {name for name in before if name.split(".")[0] in ("norm", "code", "mouth")} and len(same) == 6
+    with pytest.raises(UserError, match="copy the ear"):
+        run(load_config(CONFIGS / "nano_audio.py", ["start=audio.safetensors"]), tmp_path)
 
 
 def test_a_cut_follows_the_sound_at_any_pace():
