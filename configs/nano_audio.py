@@ -10,7 +10,7 @@ without the usual spectrum, 7000 updates reached 0.81 here, but 0.51 on filmed s
 
 The bundled ear then went on so that the student needed no training (`start`): 0.88 to 0.91 on the same voices, since
 breaths can be heard, by `start=former.safetensors clips=5312 steps=1750 phone_weight=0.0 code_weight=0.3 peak_lr=8e-4
-warmup=50 seed=50000` in 33 minutes on one core beside other work. Half of that was there after 250 updates.
+warmup=50 seed=50000` in 33 minutes on one core beside other work. Two thirds of that were there after 250 updates.
 """
 
 import ml_collections

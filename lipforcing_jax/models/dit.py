@@ -115,8 +115,13 @@ class Block(nnx.Module):
         hidden = jax.nn.gelu(self.ffn_in(self.norm2(x) * (1 + scale2) + shift2), approximate=True)
         return constrain(x + self.ffn_out(in_tokens(hidden)) * gate2, "batch", "tokens", None), kv
 
-    def attend_text(self, x, text, backend: Backend):
-        """What every token sees of the text. Of a single row, as nano's, all see all: nobody needs to ask."""
+    def attend_text(
+        self, x: Float[Array, "b n d"], text: tuple[Array, Array], backend: Backend
+    ) -> Float[Array, "b n_or_1 heads hd"]:
+        """What every token sees of the text's keys and values, [b, l, heads, hd] each.
+
+        A single row, as nano's, all tokens see whole, whatever they ask: it is returned once for all of them.
+        """
         keys, values = text
         if keys.shape[1] == 1:
             return values
