@@ -67,7 +67,7 @@ TWO_CORES: dict[str, dict[str, Any]] = {
     "nano_df": {"steps": 170},
     "nano_sf": {"steps": 45},
 }  # fmt: skip
-"""Changes by which the recipe fits into some hours of two cores; most of them go to the teacher."""
+"""Changes by which the recipe fits into three hours of two cores; most of them go to the teacher."""
 MINIATURE: dict[str, dict[str, Any]] = {
     "nano_audio": {"clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8},
     "nano_vae": {
