@@ -1,5 +1,6 @@
 """Options and fixtures shared by all tests, and the table of reference numbers."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -7,17 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from lipforcing_jax.compiled_programs import compiling_quickly
+from lipforcing_jax.compiled_programs import EMITTERS, compiling_quickly
 
 GOLDENS = Path(__file__).parent / "goldens"
 GOLDEN = "golden"
 COMPILED = pytest.StashKey[str]()
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Machine code is made quickly; what XLA fuses stays the same. Most programs of the tests run once or twice, and
-compiling them takes longer than running them. Modules marked `optimised` have it made as users do, but for the
-emitters, which a process can't change: XLA_FLAGS=--xla_cpu_use_fusion_emitters=true asks for those that users have."""
+compiling them takes longer than running them, four times as long as users do it. Modules marked `optimised` have it
+made as users do where XLA_FLAGS=--xla_cpu_use_fusion_emitters=true asks for the emitters that users have, and those
+marked `optimised(always=True)` everywhere, but for the emitters, which a process can't change."""
 os.environ.setdefault(QUICK, "true")  # before anything imports JAX
+AS_USERS = f"{EMITTERS}=true" in os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = compiling_quickly(os.environ.get("XLA_FLAGS", ""))
+gc.set_threshold(200_000, 20, 20)
+"""Tracing makes many objects that live long, and looking through them again and again took a tenth of the time."""
 LONGEST = (
     "test_simulated_devices", "test_goldens", "test_converted_sync", "test_simulated_hosts", "test_train_nano",
     "test_resume", "test_sync_net", "test_stream",
@@ -63,8 +68,10 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(autouse=True, scope="module")
 def machine_code(request):
-    """In modules marked `optimised`, programs and those of processes they start are compiled as users have them."""
-    if request.node.get_closest_marker("optimised") is None:
+    """In modules marked `optimised` that ask for it always, or where the run does, programs and those of processes they
+    start are compiled as users have them."""
+    marker = request.node.get_closest_marker("optimised")
+    if marker is None or not (AS_USERS or marker.kwargs.get("always")):
         yield
         return
     import jax

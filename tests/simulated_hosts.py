@@ -3,6 +3,7 @@
 Arguments: problem, port, number of this process, number of processes, folder, mesh, updates, rate.
 """
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ os.environ |= {
     "JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": processes,
     "JAX_PROCESS_ID": number,
 }  # fmt: skip
+
+gc.disable()  # It ends soon, and makes many objects until then.
+sys.modules["torch"] = None  # The writer for TensorBoard would load it, and do without it as well.
 
 import interrupted_run  # noqa: E402
 import jax  # noqa: E402
@@ -81,7 +85,7 @@ def main() -> None:
     state, advance, samples, draw = {"linear": linear, "stage2": stage2}[problem](mesh)
     state = fit(
         state, advance, drawn(samples), steps=int(steps), workdir=Path(folder), seed=0, save_every=3, log_every=1,
-        record={"rate": rate}, sample=draw, mesh=mesh,
+        record={"rate": rate}, sample=draw, sample_every=1, mesh=mesh,
     )  # fmt: skip
     leaves = jax.tree.leaves(devices.whole(state.params if problem == "linear" else (state.student, state.critic)))
     if devices.first_process():

@@ -60,11 +60,11 @@ def test_a_run_goes_on_with_other_processes_and_another_mesh(tmp_path):
 
 
 def test_stage_2_goes_on_with_other_processes_and_another_mesh(tmp_path):
-    """An update of the critic, by one process or by four of which two and two divide the same clips, and one of both;
-    the programs of the latter are kept. What four draw together after the first is what one draws."""
+    """An update of the critic, by one process or by two that divide the same clips, and one of both, whose programs are
+    kept. What two draw together after the first is what one draws."""
     start = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(start_of_stage_2())])
-    whole = trained(tmp_path / "whole", [("data=4", 1, 1), ("data=4", 2, 1)], "stage2") - start
-    parts = trained(tmp_path / "parts", [("fsdp=2,sequence=2", 1, 4), ("data=4", 2, 1)], "stage2") - start
+    whole = trained(tmp_path / "whole", [("data=4", 2, 1)], "stage2") - start
+    parts = trained(tmp_path / "parts", [("sequence=4", 1, 2), ("data=4", 2, 1)], "stage2") - start
     # Steps in float32, whose sums are made in another order.
     assert np.abs(parts - whole).max() < 1e-3 * np.abs(whole).max()
     assert np.abs(whole).max() > 1e-5
