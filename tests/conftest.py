@@ -15,7 +15,7 @@ GOLDEN = "golden"
 COMPILED = pytest.StashKey[str]()
 QUICK = "JAX_DISABLE_MOST_OPTIMIZATIONS"
 """Machine code is made quickly; what XLA fuses stays the same. Most programs of the tests run once or twice, and
-compiling them takes longer than running them, four times as long as users do it. Modules marked `optimised` have it
+compiling them takes longer than running them; as users do it, four times as long. Modules marked `optimised` have it
 made as users do where XLA_FLAGS=--xla_cpu_use_fusion_emitters=true asks for the emitters that users have, and those
 marked `optimised(always=True)` everywhere, but for the emitters, which a process can't change."""
 os.environ.setdefault(QUICK, "true")  # before anything imports JAX
