@@ -21,7 +21,7 @@ marked `optimised(always=True)` everywhere, but for the emitters, which a proces
 os.environ.setdefault(QUICK, "true")  # before anything imports JAX
 AS_USERS = f"{EMITTERS}=true" in os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = compiling_quickly(os.environ.get("XLA_FLAGS", ""))
-gc.set_threshold(200_000, 20, 20)
+gc.set_threshold(100_000, 20, 5)
 """Tracing makes many objects that live long, and looking through them again and again took a tenth of the time."""
 LONGEST = (
     "test_simulated_devices", "test_goldens", "test_converted_sync", "test_simulated_hosts", "test_train_nano",
