@@ -16,6 +16,8 @@ from lipforcing_jax.errors import UserError
 _FORMATS_WITH_DURATION = ("mov", "matroska", "avi", "wav", "flac", "asf", "flv")
 # A declared duration is rounded to a frame of one of the tracks; more than this missing is a cut file.
 _TRUNCATION_TOLERANCE_S = 0.25
+# Titles need not be UTF-8. PyAV 19, which Python 3.12 and later get, reads them anyway and knows no such option.
+_ANY_TITLE = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def libav_url(path: str | Path) -> str:
@@ -42,7 +44,7 @@ def open_media(path: str | Path, kind: str) -> av.container.InputContainer:
     try:
         if path.is_file() and path.stat().st_size == 0:
             raise UserError(f"{name} is empty (0 bytes); copy or download it again.")
-        return av.open(libav_url(path), metadata_errors="replace")
+        return av.open(libav_url(path), **_ANY_TITLE)
     except PermissionError as error:
         raise UserError(f"{name} may not be read; change its permissions.") from error
     except (FFmpegError, OSError) as error:

@@ -1,5 +1,7 @@
 """Loading sound: rates, channels, formats, lengths, damage."""
 
+import struct
+
 import numpy as np
 import pytest
 from make_media import clicks, grey_frame, tone, write_audio, write_video
@@ -48,6 +50,14 @@ def test_any_channel_count_becomes_mono(tmp_path, layout, channels):
     assert samples.shape == (8000,)
     scale = np.abs(samples).max() / 0.3
     assert tone_error(samples / scale) < 2e-3 and 0.9 < scale <= 1 / 0.3
+
+
+def test_a_title_need_not_be_utf8(tmp_path):
+    path = write_audio(tmp_path / "a.wav", tone(0.5, 16000), 16000, "pcm_s16le")
+    title = b"INFOINAM" + struct.pack("<I", 6) + b"caf\xe9\0\0"
+    content = path.read_bytes()[8:] + b"LIST" + struct.pack("<I", len(title)) + title
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(content)) + content)
+    assert tone_error(load_audio(path)) < 1e-4
 
 
 def test_channels_are_averaged(tmp_path):
