@@ -4,8 +4,9 @@ All of them see and draw aligned pictures by the same autoencoder, give back the
 so what differs between two results is what their diffusion networks made.
 """
 
+import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -208,31 +209,40 @@ class Teacher:
 
 class Speed(NamedTuple):
     """Video frames a second for a whole clip, seconds until its first frames are there, and video frames a second of
-    the diffusion network alone; medians of some runs."""
+    the diffusion network alone; medians of some rounds."""
 
     fps: float
     first_frames: float
     network_fps: float
 
 
-def time_rival(rival: Rival, source: Clip, audio: Float32[np.ndarray, " n"], runs: int = 3) -> Speed:
-    """Speed of a rival on one clip of 4 t - 3 frames, compiled beforehand."""
+def time_rivals(
+    competing: Mapping[str, Rival], source: Clip, audio: Float32[np.ndarray, " n"], rounds: int = 5
+) -> dict[str, Speed]:
+    """Speed of rivals on one clip of 4 t - 3 frames, compiled beforehand.
+
+    They take turns, so that a machine's better and worse minutes meet all of them alike.
+    """
+    works = {name: _works(rival, source, audio) for name, rival in competing.items()}
+    for work in itertools.chain(*works.values()):
+        work()
+    laps = [{name: [seconds_of(work) for work in its] for name, its in works.items()} for _ in range(rounds)]
+    taken = {name: np.median([lap[name] for lap in laps], axis=0).tolist() for name in works}
+    return {n: Speed(len(source) / whole, first, len(source) / alone) for n, (whole, first, alone) in taken.items()}
+
+
+def _works(rival: Rival, source: Clip, audio: Float32[np.ndarray, " n"]) -> tuple[Callable[[], object], ...]:
+    """What is timed: a whole clip, its first frames, its diffusion network alone."""
     seen = rival.look(source, audio)
-    works = (
+    return (
         lambda: rival(source, audio),
         lambda: rival.first_frames(source, audio),
         lambda: jax.block_until_ready(rival.denoise(seen)),
     )
-    whole, first, network = (median_seconds(work, runs) for work in works)
-    return Speed(len(source) / whole, first, len(source) / network)
 
 
-def median_seconds(work: Callable[[], object], runs: int) -> float:
-    """Median time of some runs after one that is not counted."""
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long a piece of work takes."""
+    begin = time.perf_counter()
     work()
-    taken = []
-    for _ in range(runs):
-        begin = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - begin)
-    return float(np.median(taken))
+    return time.perf_counter() - begin

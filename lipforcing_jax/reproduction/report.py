@@ -168,9 +168,9 @@ def left_out(findings: Findings) -> str:
 def speed_table(findings: Findings) -> str:
     lines = [
         "## Speed\n",
-        f"One clip of {findings.size.frames} frames, aligned, one after the other on the same machine: encoding, "
-        f"sampling, decoding. The teacher takes {findings.size.teacher_steps} steps of two passes; the student runs as "
-        "in a stream, where a chunk is drawn while the next one is denoised.\n",
+        f"One clip of {findings.size.frames} frames, aligned: encoding, sampling, decoding, in medians of five rounds "
+        f"in which both take turns. The teacher takes {findings.size.teacher_steps} steps of two passes; the "
+        "student runs as in a stream, where a chunk is drawn while the next one is denoised.\n",
         "| | frames a second | first frames after, s | frames a second, diffusion network alone |",
         "|---|---|---|---|",
     ]

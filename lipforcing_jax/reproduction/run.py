@@ -14,7 +14,7 @@ import numpy as np
 from lipforcing_jax.data.speech import available_engines
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.evaluation import eval_talkers, opening, trade_off, trajectory
-from lipforcing_jax.evaluation.rivals import Rival, Speed, Student, Teacher, time_rival
+from lipforcing_jax.evaluation.rivals import Rival, Speed, Student, Teacher, time_rivals
 from lipforcing_jax.evaluation.trajectory import Examiner
 from lipforcing_jax.listening import listener_for
 from lipforcing_jax.models import presets
@@ -272,11 +272,11 @@ def draw(preset: Preset, size: Size, workdir: Path) -> None:
 
 
 def measure_speed(preset: Preset, size: Size, workdir: Path) -> None:
-    """Student and guided teacher on one clip of this machine, one after the other, in `results/speed.json`."""
+    """Student and guided teacher on one clip of this machine, in turn, in `results/speed.json`."""
     talker = next(iter(cast_of(preset, size, workdir)))
     rivals = Troupe.of(preset, workdir).rivals(size)
-    found = {n: time_rival(rivals[n](), talker.source, talker.audio)._asdict() for n in (STUDENT, "teacher_guided")}
-    write_json(workdir / "results" / "speed.json", found)
+    found = time_rivals({n: rivals[n]() for n in (STUDENT, "teacher_guided")}, talker.source, talker.audio)
+    write_json(workdir / "results" / "speed.json", {name: speed._asdict() for name, speed in found.items()})
 
 
 def analyse(preset: Preset, size: Size, workdir: Path) -> None:

@@ -85,26 +85,30 @@ def test_a_student_alone_makes_the_latents_of_its_stream(small):
     assert np.abs(alone.astype(int) - student(source, audio)).max() <= 1  # rounding
 
 
-def test_times_are_measured_on_whole_clips_first_chunks_and_the_network():
-    class Counting:
+def test_whole_clips_first_chunks_and_the_network_are_timed_in_turns():
+    calls = []
+
+    class Waiting:
         """Writes down what it is asked for."""
 
-        calls = []
+        def __init__(self, name: str):
+            self.name = name
 
         def __call__(self, source, audio):
-            self.calls.append("clip")
+            calls.append(f"{self.name} clip")
 
         def first_frames(self, source, audio):
-            self.calls.append("first")
+            calls.append(f"{self.name} first")
 
         def look(self, source, audio):
-            return "seen"
+            return f"{self.name} network"
 
         def denoise(self, seen):
-            self.calls.append(seen)
+            calls.append(seen)
             return np.zeros(1)
 
-    rival = Counting()
-    speed = rivals.time_rival(rival, np.zeros((25, 2, 2, 3), np.uint8), np.zeros(16000, np.float32), runs=2)
-    assert rival.calls == ["clip"] * 3 + ["first"] * 3 + ["seen"] * 3
-    assert speed.fps > 0 and speed.first_frames >= 0 and speed.network_fps > 0
+    both = {name: Waiting(name) for name in "ab"}
+    speeds = rivals.time_rivals(both, np.zeros((25, 2, 2, 3), np.uint8), np.zeros(16000, np.float32), rounds=2)
+    assert calls == [f"{name} {work}" for name in "ab" for work in ("clip", "first", "network")] * 3
+    assert set(speeds) == {"a", "b"}
+    assert all(speed.fps > 0 and speed.first_frames >= 0 and speed.network_fps > 0 for speed in speeds.values())
