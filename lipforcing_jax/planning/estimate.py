@@ -73,5 +73,8 @@ def _of_equation(equation, read: set) -> float:
     inner = max((stacked(part) for part in operations.inner(equation.params)), default=0.0)
     if equation.primitive.name != "scan":
         return inner
-    stacks = (x for x in equation.outvars[equation.params["num_carry"] :] if x in read)
+    # What the loop carries leaves it as it is, what it stacks gains an axis.
+    (body,) = operations.inner(equation.params)
+    results = zip(equation.outvars, body.outvars, strict=True)
+    stacks = (x for x, one in results if x.aval.ndim > one.aval.ndim and x in read)
     return max(inner, sum(math.prod(x.aval.shape) * x.aval.dtype.itemsize for x in stacks))
