@@ -108,9 +108,10 @@ def teacher_seconds(preset: Preset, networks: stream.Networks, frames: int, step
     """What the teacher's network calls for a clip cost: text and sound, and neither, at every step."""
     cells, cfg = preset.latent_size, preset.dit
     length = plan(frames, preset.window.chunk).latent_frames
-    clip = jnp.zeros((1, length, cells, cells, cfg.latent_channels))
-    condition = jnp.zeros((1, length, cells, cells, cfg.in_dim - cfg.latent_channels))
-    sound = jnp.ones((1, length, 4 * cfg.audio_dim))
+    some = lambda i, *shape: jax.random.normal(jax.random.key(i), (1, length, *shape))  # noqa: E731
+    clip = some(0, cells, cells, cfg.latent_channels)
+    condition = some(1, cells, cells, cfg.in_dim - cfg.latent_channels)
+    sound = some(2, 4 * cfg.audio_dim)
 
     def flow(dit, text, x, t):
         prompt = bidirectional.Prompt(dit.text_keys(text), dit.text_keys(-text), sound)

@@ -29,6 +29,8 @@ from lipforcing_jax.sampling.plan import LEAD, plan
 from lipforcing_jax.sampling.stream import Masks, Networks
 
 Clip = UInt8[np.ndarray, "t s s 3"]
+ROUNDS = 5
+"""How often every rival is timed."""
 
 
 class Rival(Protocol):
@@ -217,7 +219,7 @@ class Speed(NamedTuple):
 
 
 def time_rivals(
-    competing: Mapping[str, Rival], source: Clip, audio: Float32[np.ndarray, " n"], rounds: int = 5
+    competing: Mapping[str, Rival], source: Clip, audio: Float32[np.ndarray, " n"], rounds: int = ROUNDS
 ) -> dict[str, Speed]:
     """Speed of rivals on one clip of 4 t - 3 frames, compiled beforehand.
 

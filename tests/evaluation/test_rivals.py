@@ -88,7 +88,7 @@ def test_a_student_alone_makes_the_latents_of_its_stream(small):
 def test_whole_clips_first_chunks_and_the_network_are_timed_in_turns():
     calls = []
 
-    class Waiting:
+    class Counting:
         """Writes down what it is asked for."""
 
         def __init__(self, name: str):
@@ -107,7 +107,7 @@ def test_whole_clips_first_chunks_and_the_network_are_timed_in_turns():
             calls.append(seen)
             return np.zeros(1)
 
-    both = {name: Waiting(name) for name in "ab"}
+    both = {name: Counting(name) for name in "ab"}
     speeds = rivals.time_rivals(both, np.zeros((25, 2, 2, 3), np.uint8), np.zeros(16000, np.float32), rounds=2)
     assert calls == [f"{name} {work}" for name in "ab" for work in ("clip", "first", "network")] * 3
     assert set(speeds) == {"a", "b"}
