@@ -92,11 +92,15 @@ def fit(
         state = checkpoints.restore(state, batches)
         first = int(state.step)
         with tqdm(total=steps, initial=first, desc=workdir.name, unit="update") as bar:
-            clock = Clock()
+            clock, under_way = Clock(), None
             for i in range(first, steps):
                 draws = [devices.together(next(batches), mesh) for _ in range(accumulation)]
                 state, metrics = advance(state, draws, jax.random.fold_in(key, i))
                 log.add(metrics)
+                # One update is under way while the next one is prepared, and no more: else the bar would tell what has
+                # been asked for instead of what is done, and who asks for the end would wait for all of it.
+                jax.block_until_ready(under_way)
+                under_way = metrics
                 bar.update()
                 clock.count(draws)
                 done, asked = i + 1, devices.anyone(asked_here())

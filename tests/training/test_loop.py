@@ -55,6 +55,34 @@ def test_a_device_without_room_gets_one_sentence(tmp_path):
         fit(state, greedy, drawn(lambda i: np.zeros(3)), steps=1, workdir=tmp_path, seed=0)
 
 
+def test_no_more_than_one_update_is_under_way_while_the_next_is_prepared(tmp_path):
+    """So that the bar is true and a run that is asked to stop does so within an update."""
+    asked, done = [], []
+
+    class Promise:
+        """A metric of an update that is not done before somebody waits for it."""
+
+        def __init__(self, number):
+            self.number = number
+
+        def block_until_ready(self):
+            done.append(self.number)
+            return self
+
+        def __array__(self, dtype=None, copy=None):
+            return np.zeros((), dtype)
+
+    def advance(state, draws, key):
+        ahead = len(asked) - len(done)
+        assert ahead <= 1, f"update {len(asked)} was asked for while {ahead} were under way"
+        asked.append(Promise(len(asked)))
+        return state._replace(step=state.step + 1), {"loss": asked[-1]}
+
+    state = train_state.create({"w": jnp.zeros(3)}, optax.adam(0.1))
+    fit(state, advance, drawn(lambda i: np.zeros(3)), steps=6, workdir=tmp_path, seed=0, log_every=6)
+    assert len(asked) == 6 and done == [0, 1, 2, 3, 4]
+
+
 def test_metrics_are_written_as_lines_of_json(tmp_path):
     run(tmp_path, 6)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
