@@ -98,8 +98,10 @@ def fit(
                 state, metrics = advance(state, draws, jax.random.fold_in(key, i))
                 log.add(metrics)
                 # One update is under way while the next one is prepared, and no more: else the bar would tell what has
-                # been asked for instead of what is done, and who asks for the end would wait for all of it.
-                jax.block_until_ready(under_way)
+                # been asked for instead of what is done, and who asks for the end would wait for all of it. Several
+                # processes wait for each other in `anyone`.
+                if jax.process_count() == 1:
+                    jax.block_until_ready(under_way)
                 under_way = metrics
                 bar.update()
                 clock.count(draws)
