@@ -26,6 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
             "speech_frames": 129,
             "leaves": 0.08,
             "component_stride": 2,
+            "lips_weight": 1.0,  # how much patches where lips move count in the components
             "steps": 4000,
             "batch": 6,
             "frames": 12,

@@ -29,6 +29,7 @@ from lipforcing_jax.distill import train_state  # noqa: E402
 from lipforcing_jax.distill.self_forcing import Recipe  # noqa: E402
 from lipforcing_jax.errors import UserError  # noqa: E402
 from lipforcing_jax.training import devices  # noqa: E402
+from lipforcing_jax.training.conditions import condition_of  # noqa: E402
 from lipforcing_jax.training.loop import drawn, fit  # noqa: E402
 from lipforcing_jax.training.validation import Validation  # noqa: E402
 
@@ -73,7 +74,8 @@ def stage2(mesh):
     base, told = devices.place(tiny.network()[0], mesh), tiny.condition(1)
     recipe = Recipe(window=tiny.WINDOW, t_list=(0.999, 0.0), reward=None)
     vae = devices.everywhere(tiny.judge().vae, mesh)
-    looked_at = Validation(interrupted_run.clip(0), told.mask, told.text, recipe, vae, None, Path(folder) / "samples")
+    clip = interrupted_run.clip(0)
+    looked_at = Validation(clip, condition_of(clip, told.mask, told.text), recipe, vae, None, Path(folder) / "samples")
     draw = lambda state, step: looked_at.draw(base, state.student, step)  # noqa: E731
     return *interrupted_run.pieces(eps=1.0, mesh=mesh), samples, draw
 

@@ -23,7 +23,7 @@ from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.models.tiny_vae import lead_in
 from lipforcing_jax.report import prefetch
-from lipforcing_jax.sampling import bidirectional, causal, detail, stream
+from lipforcing_jax.sampling import bidirectional, causal, detail, steady_mouth, stream
 from lipforcing_jax.sampling.bidirectional import Guidance, Prompt
 from lipforcing_jax.sampling.plan import LEAD, plan
 from lipforcing_jax.sampling.stream import Masks, Networks
@@ -135,8 +135,15 @@ def look(
     text = networks.dit.text_keys(networks.text)
     negative = networks.dit.text_keys(jnp.zeros_like(networks.text))
     heard = group_audio(encode_clip(networks.ear, audio))
-    condition = condition_channels(seen[:, :1], masks.latent, masked, seen)
+    condition = condition_channels(seen[:, :1], masks.latent, masked, shown(preset, seen, masks.latent))
     return Seen(condition, Prompt(text, negative, heard), seen, masked)
+
+
+def shown(
+    preset: Preset, latents: Float[Array, "1 t h w c"], mask: Float[Array, "h w"]
+) -> Float[Array, "1 t h w c"]:
+    """The source's latents as the preset's networks are shown them."""
+    return steady_mouth.hold(latents, mask, preset.window.chunk) if preset.steady_mouth else latents
 
 
 @partial(jax.jit, static_argnames=("guidance", "schedule"))
@@ -164,7 +171,8 @@ def denoise_chunks(
         return state, predictions[-1]
 
     first = jnp.repeat(seen.latents[None, :, :1], chunks, axis=0)
-    told = causal.ChunkCondition(first, split(seen.masked), split(seen.latents), split(seen.prompt.audio))
+    source = shown(preset, seen.latents, mask)
+    told = causal.ChunkCondition(first, split(seen.masked), split(source), split(seen.prompt.audio))
     state = causal.start(model, preset.window, seen.latents.shape[0], *mask.shape)
     made = jax.lax.scan(advance, state, told)[1]
     return made.swapaxes(0, 1).reshape(seen.latents.shape)

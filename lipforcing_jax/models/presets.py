@@ -194,6 +194,9 @@ class Preset:
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
     keep_detail: bool = False
     """Give back what the autoencoder loses where the face has not changed (`sampling/detail.py`)."""
+    steady_mouth: bool = False
+    """Show the network the mean of the source's mouth in place of its movement (`sampling/steady_mouth.py`); weights
+    that were trained so say it themselves."""
     summary: str = ""
 
     @property

@@ -137,7 +137,7 @@ def comparisons(preset: Preset, size: Size, workdir: Path) -> list[Task]:
 def config_of(stage: Stage, size: Size):
     """A stage's experiment file with what the size and the stage change in it."""
     config = training.load_config(training.shipped(stage.config), [])
-    config.update(size.changes.get(stage.config, {}) | stage.changes)
+    config.update(size.changes.get(stage.config, {}) | stage.changes | size.changes.get(stage.name, {}))
     return config
 
 
@@ -209,7 +209,8 @@ class Troupe(NamedTuple):
     @classmethod
     def of(cls, preset: Preset, workdir: Path) -> "Troupe":
         """The troupe whose finished student `deliver` has put together."""
-        return cls(preset, workdir, networks.load(preset, workdir / PRESET).networks)
+        loaded = networks.load(preset, workdir / PRESET)
+        return cls(loaded.preset, workdir, loaded.networks)
 
     def networks(self, name: str) -> Networks:
         """With the diffusion network called `name`."""

@@ -54,5 +54,5 @@ def of_stream(state: Stream, place: Place = constrained) -> Stream:
     return state._replace(
         sampler=of_sampler(state.sampler, place),
         encoder=by_rows(state.encoder, place), decoder=by_rows(state.decoder, place),
-        ref_latent=by_clips(state.ref_latent, place),
+        ref_latent=by_clips(state.ref_latent, place), mouth=by_clips(state.mouth, place),
     )  # fmt: skip

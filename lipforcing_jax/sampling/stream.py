@@ -18,7 +18,7 @@ from lipforcing_jax.models.audio import LogMelEncoder, context, encode_window
 from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
 from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
-from lipforcing_jax.sampling import causal, detail, placement
+from lipforcing_jax.sampling import causal, detail, placement, steady_mouth
 from lipforcing_jax.sampling.codec import Codec
 from lipforcing_jax.sampling.plan import LEAD
 
@@ -57,6 +57,8 @@ class StreamState(NamedTuple):
     decoder: Any
     """None where the pictures are drawn elsewhere: `denoise` hands it on as it is."""
     ref_latent: Float[Array, "b 1 h w c"]
+    mouth: Float[Array, "b 1 h w c"] | None
+    """The mean that `steady_mouth` shows; None where the preset shows the source as it is."""
 
 
 class Sketch(NamedTuple):
@@ -84,13 +86,15 @@ def start(networks: Networks, preset: Preset, batch: int = 1) -> StreamState:
     """State before the first chunk."""
     size = preset.face_size
     cells = preset.latent_size
+    blank = jnp.zeros((batch, 1, cells, cells, preset.dit.latent_channels))
     state = StreamState(
         causal.start(networks.dit, preset.window, batch, cells, cells),
         # Both source streams, as they are and masked, go through the encoder as one batch of two.
         networks.codec.encoder_memory(2 * batch, size),
         # The decoder draws the source beside the result where its lost detail is to be given back.
         networks.codec.decoder_memory(batch * (2 if preset.keep_detail else 1), cells),
-        jnp.zeros((batch, 1, cells, cells, preset.dit.latent_channels)),
+        blank,
+        blank if preset.steady_mouth else None,
     )
     return placement.of_stream(state)
 
@@ -134,12 +138,14 @@ def denoise(
     first = state.sampler.chunk == 0
     seen, masked, encoder = look(networks.codec, chunk.frames, masks.pixel, state.encoder, first)
     ref_latent = jnp.where(first, seen[:, :1], state.ref_latent)
-    condition = causal.ChunkCondition(ref_latent, masked, seen, listen(networks.ear, chunk.audio, first))
+    mouth = steady_mouth.remember(state.mouth, seen, state.sampler.chunk) if preset.steady_mouth else None
+    shown = seen if mouth is None else steady_mouth.show(seen, mouth, masks.latent)
+    condition = causal.ChunkCondition(ref_latent, masked, shown, listen(networks.ear, chunk.audio, first))
     noise = causal.chunk_noise(key, state.sampler.chunk, seen.shape, len(preset.t_list) - 1)
     sampler, predictions = causal.step(
         networks.dit, text, preset.window, preset.t_list, masks.latent, state.sampler, condition, noise
     )
-    following = placement.of_stream(StreamState(sampler, encoder, state.decoder, ref_latent))
+    following = placement.of_stream(StreamState(sampler, encoder, state.decoder, ref_latent, mouth))
     return following, Sketch(predictions[-1], seen, chunk.frames, first)
 
 

@@ -166,4 +166,6 @@ def export(config, base: Base, trained: nnx.State, workdir: Path) -> Path:
         return path
     if config.trained == "low_rank":
         return trained_part.write(path, trained, base.join(trained).cfg)
-    return store.save_module(path, base.join(trained), np.float16, {"stage": config.stage, "name": config.name})
+    facts = {"stage": config.stage, "name": config.name}
+    facts |= {networks.STEADY_MOUTH: "true"} if config.steady_mouth else {}
+    return store.save_module(path, base.join(trained), np.float16, facts)

@@ -25,7 +25,7 @@ from lipforcing_jax.models.presets import Preset, SyncNetConfig, WindowConfig
 from lipforcing_jax.models.sync_distance import MAX_SHIFT
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import actors, devices
-from lipforcing_jax.training.conditions import condition_of
+from lipforcing_jax.training.conditions import condition_of, steady_chunk
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.validation import Validation
 
@@ -84,8 +84,10 @@ def make_advance(
     optimise: Optimisers,
     rules: Rules,
     guidance: SyncWindow = SyncWindow(),  # noqa: B008 - frozen
+    steady: int | None = None,
 ) -> Callable:
-    """`(state, draws, key) -> (state, metrics)`: one update, by as many batches as `draws` holds.
+    """`(state, draws, key) -> (state, metrics)`: one update, by as many batches as `draws` holds; `steady` as in
+    `condition_of`.
 
     Both parts see every batch. The student is judged by the critic as it was before this update, and each part draws
     noise, levels and exit steps of its own.
@@ -98,7 +100,7 @@ def make_advance(
         critic_sum = student_sum = None
         rewards, metrics = state.rewards, []
         for i, batch in enumerate(draws):
-            condition = condition_of(batch, fixed.mask, fixed.prompts)
+            condition = condition_of(batch, fixed.mask, fixed.prompts, steady)
             for_critic, for_student, exits = jax.random.split(jax.random.fold_in(key, i), 3)
             exit_step, students_exit = (draw_exit_step(key, recipe) for key in jax.random.split(exits))
             gradients, found = teach_critic(
@@ -173,8 +175,9 @@ def train(config, workdir: Path) -> Path:
     state = devices.place(distillation.create(student, fixed.teacher, optimise), mesh)
     vae = fixed.judge.vae if fixed.judge else devices.everywhere(actors.load_decoder(config, preset, workdir), mesh)
     batch = actors.first_batch(config, workdir, "val", config.val_clips)
-    folder = workdir / config.name / "samples"
-    validation = Validation(batch, fixed.mask, fixed.prompts, recipe, vae, fixed.judge, folder)
+    steady, folder = steady_chunk(config), workdir / config.name / "samples"
+    condition = condition_of(batch, fixed.mask, fixed.prompts, steady)
+    validation = Validation(batch, condition, recipe, vae, fixed.judge, folder)
 
     def evaluate(state: Distillation) -> dict[str, float]:
         actors.export(config, fixed.base, state.student, workdir)
@@ -182,7 +185,9 @@ def train(config, workdir: Path) -> Path:
 
     state = fit(
         state,
-        make_advance(fixed, recipe, optimise, Rules(config.student_every, config.critic_scale), guidance_of(config)),
+        make_advance(
+            fixed, recipe, optimise, Rules(config.student_every, config.critic_scale), guidance_of(config), steady
+        ),
         actors.open_data(config, workdir, mesh=mesh),
         steps=config.steps, workdir=workdir / config.name, seed=config.seed, accumulation=config.accumulation,
         log_every=config.log_every, save_every=config.save_every, keep=config.keep, best=config.best or None,

@@ -18,7 +18,7 @@ from lipforcing_jax.media.mouth_mask import latent_mask
 from lipforcing_jax.models.presets import Preset, WindowConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.training import actors, devices
-from lipforcing_jax.training.conditions import condition_of
+from lipforcing_jax.training.conditions import condition_of, steady_chunk
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.validation import Validation
 
@@ -35,8 +35,9 @@ class Fixed(NamedTuple):
 
 def loss(params: Any, batch: Batch, key: Array, fixed: Fixed, *, config):
     """`diffusion_forcing.loss` of a batch as it is read."""
+    condition = condition_of(batch, fixed.mask, fixed.prompts, steady_chunk(config))
     return diffusion_forcing.loss(
-        fixed.base, params, jnp.asarray(batch.target), condition_of(batch, fixed.mask, fixed.prompts), fixed.masks, key,
+        fixed.base, params, jnp.asarray(batch.target), condition, fixed.masks, key,
         chunk=config.chunk, t_list=tuple(config.t_list), keep_weight=config.keep_weight,
         channel_weights=fixed.channel_weights, remat=config.remat,
     )  # fmt: skip
@@ -95,7 +96,8 @@ def train(config, workdir: Path) -> Path:
     window = WindowConfig(config.chunk, preset.window.window, preset.window.sink, preset.window.dynamic_rope)
     recipe = Recipe(window, tuple(config.t_list), reward=None)
     batch = actors.first_batch(config, workdir, "val", config.val_clips)
-    validation = Validation(batch, fixed.mask, fixed.prompts, recipe, vae, None, workdir / config.name / "samples")
+    condition = condition_of(batch, fixed.mask, fixed.prompts, steady_chunk(config))
+    validation = Validation(batch, condition, recipe, vae, None, workdir / config.name / "samples")
     of = lambda state: state.average if averaged else state.params  # noqa: E731
 
     def evaluate(state) -> dict[str, float]:

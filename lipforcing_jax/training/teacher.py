@@ -17,7 +17,7 @@ from lipforcing_jax.distill.base import Base
 from lipforcing_jax.distill.condition import Condition, predict_x0
 from lipforcing_jax.media.mouth_mask import latent_mask
 from lipforcing_jax.training import actors
-from lipforcing_jax.training.conditions import condition_of
+from lipforcing_jax.training.conditions import condition_of, steady_chunk
 from lipforcing_jax.training.loop import fit
 from lipforcing_jax.training.student import channel_visibility, optimiser_of
 from lipforcing_jax.weights import networks
@@ -37,10 +37,13 @@ class Fixed(NamedTuple):
     channel_weights: Float[Array, " c"]
 
 
-def loss(params: Any, batch: Batch, key: Array, fixed: Fixed, *, drop_share: float, keep_weight: float, remat: bool):
-    """`flow_matching.loss` of a batch as it is read."""
+def loss(
+    params: Any, batch: Batch, key: Array, fixed: Fixed, *, drop_share: float, keep_weight: float, remat: bool,
+    steady: int | None = None,
+):  # fmt: skip
+    """`flow_matching.loss` of a batch as it is read; `steady` as in `condition_of`."""
     return flow_matching.loss(
-        fixed.base, params, jnp.asarray(batch.target), condition_of(batch, fixed.mask, fixed.prompts), key,
+        fixed.base, params, jnp.asarray(batch.target), condition_of(batch, fixed.mask, fixed.prompts, steady), key,
         negative_text=fixed.negative_text, drop_share=drop_share, keep_weight=keep_weight,
         channel_weights=fixed.channel_weights, remat=remat,
     )  # fmt: skip
@@ -66,12 +69,14 @@ def mouth_errors(
     return jax.lax.map(one, levels)
 
 
-def validate(base: Base, teacher: nnx.State, batch: Batch, fixed: Fixed) -> dict[str, float]:
+def validate(
+    base: Base, teacher: nnx.State, batch: Batch, fixed: Fixed, steady: int | None = None
+) -> dict[str, float]:
     """Errors of a teacher on clips that it isn't trained on, as they are and without their sound.
 
     What sound is worth to the teacher is the difference between the two.
     """
-    condition = condition_of(batch, fixed.mask, fixed.prompts)
+    condition = condition_of(batch, fixed.mask, fixed.prompts, steady)
     target = jnp.asarray(batch.target)
     eps, levels = jax.random.normal(jax.random.key(0), target.shape), jnp.asarray(VAL_LEVELS)
     numbers = {}
@@ -93,11 +98,14 @@ def train(config, workdir: Path) -> Path:
         channel_visibility(vae, jnp.asarray(shown.target)),
     )  # fmt: skip
     held_out = actors.first_batch(config, workdir, "val", config.val_clips)
-    asked = partial(loss, drop_share=config.drop_share, keep_weight=config.keep_weight, remat=config.remat)
+    steady = steady_chunk(config)
+    asked = partial(
+        loss, drop_share=config.drop_share, keep_weight=config.keep_weight, remat=config.remat, steady=steady
+    )
 
     def evaluate(state) -> dict[str, float]:
         actors.export(config, base, state.average, workdir)
-        return validate(base, state.average, held_out, fixed)
+        return validate(base, state.average, held_out, fixed, steady)
 
     optimiser = optimiser_of(config)
     state = fit(

@@ -30,7 +30,8 @@ def train(config, workdir: Path) -> Path:
     weights = workdir / networks.FILES["vae"]
     if not weights.exists():
         vae = TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(config.seed))
-        start_at_components(vae, np.asarray(pool[:: config.component_stride, 4:8], np.float32) / 255)
+        seen = np.asarray(pool[:: config.component_stride, 4:8], np.float32) / 255
+        start_at_components(vae, seen, config.lips_weight)
         export(vae, weights)
     vae = store.load_module(weights, networks.makers(preset)["vae"])
     graphdef, params = nnx.split(vae.decoder)

@@ -22,7 +22,6 @@ from lipforcing_jax.models.tiny_vae import TinyVAE
 from lipforcing_jax.options import FPS, SAMPLE_RATE
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import devices
-from lipforcing_jax.training.conditions import condition_of
 
 
 @partial(jax.jit, static_argnames=("window", "t_list"))
@@ -59,10 +58,10 @@ class Validation:
     """
 
     def __init__(
-        self, batch: Batch, mask: Array, prompts: Array, recipe: Recipe, vae: TinyVAE, judge: Judge | None, folder: Path
+        self, batch: Batch, condition: Condition, recipe: Recipe, vae: TinyVAE, judge: Judge | None, folder: Path
     ):
         self.batch, self.recipe, self.vae, self.judge, self.folder = batch, recipe, vae, judge, folder
-        self.condition, self.key = condition_of(batch, mask, prompts), jax.random.key(0)
+        self.condition, self.key = condition, jax.random.key(0)
 
     def made(self, base: Base, student: nnx.State) -> Float[Array, "b t h w c"]:
         """The clips in latents, of the same noise at every look."""

@@ -29,6 +29,8 @@ from lipforcing_jax.weights import converted, store
 
 FILES = {"dit": "student.safetensors", "vae": "tiny_vae.safetensors", "ear": "audio.safetensors"}
 SYNC_NET = "syncnet.safetensors"
+STEADY_MOUTH = "steady_mouth"
+"""What a student's file says of itself, if it learnt so: `Preset.steady_mouth` holds for it."""
 DECODERS = ("taehv", "wan")
 FITS = {"student": "dit", "vae": "wan_vae", "taehv": "tiny_vae", "wav2vec2": "audio"}
 """Field of `Preset` that each part of a converted folder fills."""
@@ -118,6 +120,7 @@ def load(preset: Preset, folder: Path | None = None, decoder: str | None = None,
     folder = bundled_folder(preset) if folder is None else folder
     mesh = meshes.for_stream(devices, preset.dit.num_heads)
     parts = {part: store.load_module(folder / FILES[part], make) for part, make in makers(preset).items()}
+    preset = replace(preset, steady_mouth=STEADY_MOUTH in store.read_metadata(folder / FILES["dit"]))
     networks = assemble(preset, **parts)
     if mesh is not None:
         places = everywhere(networks, mesh)._replace(dit=sharding.shardings(networks.dit, mesh, "serve"))

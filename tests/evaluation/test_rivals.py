@@ -10,7 +10,7 @@ from lipforcing_jax.evaluation import rivals
 from lipforcing_jax.listening import SampleListener
 from lipforcing_jax.media.mouth_mask import soft_mask
 from lipforcing_jax.models import presets
-from lipforcing_jax.sampling import stream
+from lipforcing_jax.sampling import steady_mouth, stream
 from lipforcing_jax.sampling.bidirectional import Guidance
 from lipforcing_jax.weights import networks
 
@@ -66,6 +66,22 @@ def test_a_rival_changes_the_mouth_and_nothing_else(small, clip, kind):
     np.testing.assert_array_equal(rival(source, audio), made)
 
 
+def test_a_teacher_is_shown_what_its_preset_says(small):
+    preset, nets = small
+    source = np.random.default_rng(1).integers(0, 256, (21, 128, 128, 3), np.uint8)
+    audio = np.zeros(21 * 640, np.float32)
+    moving, held = (
+        rivals.Teacher(replace(preset, steady_mouth=steady), nets, Guidance(), steps=2).look(source, audio)
+        for steady in (False, True)
+    )
+    mask = rivals.masks_of(preset).latent
+    channels = preset.dit.latent_channels
+    np.testing.assert_array_equal(held.condition[..., :-channels], moving.condition[..., :-channels])
+    np.testing.assert_array_equal(moving.condition[..., -channels:], moving.latents)
+    steady = steady_mouth.hold(held.latents, mask, preset.window.chunk)
+    np.testing.assert_allclose(held.condition[..., -channels:], steady, atol=1e-5)  # sums go in another order
+
+
 def test_guidance_changes_what_the_teacher_makes(small, clip):
     preset, nets = small
     source, audio = clip
@@ -73,9 +89,11 @@ def test_guidance_changes_what_the_teacher_makes(small, clip):
     assert np.abs(plain.astype(int) - guided).max() > 0
 
 
-def test_a_student_alone_makes_the_latents_of_its_stream(small):
+@pytest.mark.parametrize("steady", [False, True])
+def test_a_student_alone_makes_the_latents_of_its_stream(small, steady):
     """What is timed as the network's work is the work that the stream does."""
     preset, nets = small
+    preset = replace(preset, steady_mouth=steady)
     source = np.random.default_rng(1).integers(0, 256, (21, 128, 128, 3), np.uint8)
     audio = np.zeros(21 * 640, np.float32)
     student = rivals.Student(preset, nets, SampleListener(preset))

@@ -112,6 +112,17 @@ def test_sound_makes_a_difference_where_it_is_heard(judged):
         assert unheard[f"val_mouth_error_{level}"] == unheard[f"val_unheard_error_{level}"] == deaf
 
 
+def test_a_mouth_that_is_held_tells_nothing_of_its_movement(judged):
+    part, batch, fixed = judged
+    moved = batch._replace(ref_sequence=batch.ref_sequence[:, ::-1])
+    told, other = (condition_of(b, fixed.mask, fixed.prompts, steady=FRAMES).ref_sequence for b in (batch, moved))
+    generated = np.asarray(fixed.mask) == 0
+    np.testing.assert_allclose(told[:, :, generated], other[:, :, generated], atol=1e-6)
+    np.testing.assert_array_equal(told[:, :, ~generated], batch.ref_sequence[:, :, ~generated])
+    errors = [teacher.validate(fixed.base, part, batch, fixed, steady) for steady in (None, FRAMES)]
+    assert errors[0] != errors[1]
+
+
 def test_errors_are_of_the_generated_cells(judged):
     part, batch, fixed = judged
     target, level = jnp.asarray(batch.target), VAL_LEVELS[1]

@@ -20,7 +20,7 @@ STAGES = {
     "nano_audio": "clips=32 heldout_clips=32 clip_frames=13 steps=2 batch=2 frames=8",
     "nano_vae": "clips=8 clip_frames=8 component_stride=1 speech_clips=32 speech_frames=13 steps=2 batch=1 frames=8",
     "nano_talkers": "pairs=4 heldout=1 looks=0 latent_frames=4 speech_clips=32 speech_frames=13 workers=1",
-    "nano_df": "start= name=student steps=2 batch=1 frames=3 val_clips=1",
+    "nano_df": "start= name=student steps=2 batch=1 frames=3 val_clips=1 steady_mouth=True",
 }
 
 
@@ -43,6 +43,11 @@ def test_the_weights_are_trained(workdir):
     """The head of the student begins at zero; two updates move it."""
     student = networks.load(presets.by_name("nano"), workdir).networks.dit
     assert 0 < float(np.abs(student.head.kernel[...]).max()) < 0.1
+
+
+def test_a_student_is_shown_the_mouth_that_it_learnt_with(workdir):
+    assert networks.load(presets.by_name("nano"), workdir).preset.steady_mouth
+    assert not networks.load(presets.by_name("nano")).preset.steady_mouth
 
 
 def test_an_ear_that_goes_on_is_read_as_before(workdir, tmp_path):
