@@ -33,7 +33,7 @@ TRAINED = {"14b": 619_339_872, "1.3b": 177_468_000}
 BOTH = {
     "preset": "14b", "seed": 0, "trained": "low_rank", "lora_rank": 128, "lora_alpha": 64.0, "frames": 21, "chunk": 3,
     "t_list": (0.999, 0.769, 0.0), "b2": 0.999, "eps": 1e-8, "weight_decay": 0.01, "clip_norm": 10.0, "warmup": 0,
-    "dtype": "bfloat16", "dataset": "", "weights": "",
+    "dtype": "bfloat16", "dataset": "", "weights": "", "steady_mouth": False,
 }  # fmt: skip
 STAGE_1 = BOTH | {
     "stage": "diffusion_forcing", "name": "stage1", "start": "", "steps": 5000 - 1, "batch": 2 * 4, "accumulation": 2,
