@@ -1,5 +1,6 @@
 """The part of the command line that runs the whole recipe."""
 
+import gc
 import os
 from functools import partial
 from pathlib import Path
@@ -32,9 +33,10 @@ def add_reproduce(commands, number) -> None:
 def _prepare(miniature: bool) -> None:
     """How programs are compiled, here and in every worker."""
     keep_compiled_programs()
-    if miniature:  # It compiles far longer than it computes.
+    if miniature:  # It compiles far longer than it computes, and tracing makes objects that live on.
         import jax
 
+        gc.set_threshold(100_000, 20, 5)
         os.environ["XLA_FLAGS"] = compiling_quickly(os.environ.get("XLA_FLAGS", ""))
         jax.config.update("jax_disable_most_optimizations", True)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lipforcing_jax import __version__
 from lipforcing_jax.evaluation.interval import interval
-from lipforcing_jax.evaluation.rivals import ROUNDS, Rival, Speed
+from lipforcing_jax.evaluation.rivals import Rival, Speed
 from lipforcing_jax.media.comparison import contact_sheet, difference_frame, write_picture
 from lipforcing_jax.reproduction.comparison import Cast, Row
 from lipforcing_jax.reproduction.stages import GOING_ON, SMALL, STUDENT, STUDENTS, WHOLE, Size
@@ -168,9 +168,10 @@ def left_out(findings: Findings) -> str:
 def speed_table(findings: Findings) -> str:
     lines = [
         "## Speed\n",
-        f"One clip of {findings.size.frames} frames, aligned: encoding, sampling, decoding, in medians of {ROUNDS} "
-        f"rounds in which both take turns. The teacher takes {findings.size.teacher_steps} steps of two passes; the "
-        "student runs as in a stream, where a chunk is drawn while the next one is denoised.\n",
+        f"One clip of {findings.size.frames} frames, aligned: encoding, sampling, decoding, in medians of "
+        f"{findings.size.rounds} rounds in which both take turns. The teacher takes {findings.size.teacher_steps} "
+        "steps of two passes; the student runs as in a stream, where a chunk is drawn while the next one is "
+        "denoised.\n",
         "| | frames a second | first frames after, s | frames a second, diffusion network alone |",
         "|---|---|---|---|",
     ]

@@ -276,7 +276,7 @@ def measure_speed(preset: Preset, size: Size, workdir: Path) -> None:
     """Student and guided teacher on one clip of this machine, in turn, in `results/speed.json`."""
     talker = next(iter(cast_of(preset, size, workdir)))
     rivals = Troupe.of(preset, workdir).rivals(size)
-    found = time_rivals({n: rivals[n]() for n in (STUDENT, "teacher_guided")}, talker.source, talker.audio)
+    found = time_rivals({n: rivals[n]() for n in (STUDENT, "teacher_guided")}, talker.source, talker.audio, size.rounds)
     write_json(workdir / "results" / "speed.json", {name: speed._asdict() for name, speed in found.items()})
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lipforcing_jax.evaluation.eval_talkers import FIT_CLIPS
+from lipforcing_jax.evaluation.rivals import ROUNDS
 from lipforcing_jax.evaluation.trajectory import Study
 
 RELEASED = (0.999, 0.769, 0.0)
@@ -123,6 +124,8 @@ class Size:
     frames: int
     study: Study
     fit_clips: int = FIT_CLIPS
+    rounds: int = ROUNDS
+    """How often student and teacher are timed."""
     left_out: tuple[str, ...] = ()
     """Names of trainings that are not made."""
     first_talker: int = 5000
@@ -141,5 +144,6 @@ LONG = Size(
 WHOLE = replace(LONG, name="whole", changes=TWO_CORES, trajectories=6)
 GOING_ON = replace(WHOLE, name="onward", changes=ONWARD, left_out=(*GIVEN, "sw_dmd_reward_0833"))
 SMALL = Size(
-    "miniature", MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2
+    "miniature", MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2,
+    rounds=1,
 )  # fmt: skip
