@@ -63,7 +63,7 @@ def t_list_of(student: str) -> tuple[float, ...]:
 
 TWO_CORES: dict[str, dict[str, Any]] = {
     "nano_audio": {"clips": 3200, "steps": 3000, "workers": 2},
-    "nano_vae": {"clips": 500, "steps": 2500, "lips_weight": 20.0},
+    "nano_vae": {"clips": 500, "steps": 2500, "lips_weight": 40.0},
     "nano_talkers": {"pairs": 600, "speech_clips": 1200},
     "nano_syncnet": {"pairs": 280, "seen_pairs": 100, "speech_clips": 560, "steps": 1500},
     "nano_teacher": {"steps": 1000, "batch": 4, "lr": 1.8e-3, "steady_mouth": True},
