@@ -77,7 +77,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
     "nano_audio": {"clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8},
     "nano_vae": {
         "clips": 8, "clip_frames": 8, "component_stride": 1, "speech_clips": 32, "speech_frames": 53, "steps": 2,
-        "batch": 1, "frames": 8, "lips_weight": 20.0,
+        "batch": 1, "frames": 8, "lips_weight": 40.0,
     },
     "nano_talkers": {
         "pairs": 8, "heldout": 1, "looks": 0, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53
@@ -86,10 +86,10 @@ MINIATURE: dict[str, dict[str, Any]] = {
         "pairs": 8, "seen_pairs": 4, "heldout_pairs": 2, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53,
         "rooms": 1, "steps": 2, "batch": 2, "windows": 2,
     },
-    "nano_teacher": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 2, "steady_mouth": True},
-    "nano_df": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 2, "steady_mouth": True},
+    "nano_teacher": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 1, "steady_mouth": True},
+    "nano_df": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 1, "steady_mouth": True},
     "nano_sf": {
-        "steps": 1, "student_every": 1, "batch": 2, "frames": 6, "val_clips": 2, "steady_mouth": True
+        "steps": 1, "student_every": 1, "batch": 2, "frames": 6, "val_clips": 1, "steady_mouth": True
     },
 }  # fmt: skip
 """Changes by which the recipe runs whole in a few minutes and teaches nothing."""
