@@ -166,12 +166,13 @@ def left_out(findings: Findings) -> str:
 
 
 def speed_table(findings: Findings) -> str:
+    size = findings.size
+    timed = f"in medians of {size.rounds} rounds in which both take turns" if size.rounds > 1 else "timed once"
     lines = [
         "## Speed\n",
-        f"One clip of {findings.size.frames} frames, aligned: encoding, sampling, decoding, in medians of "
-        f"{findings.size.rounds} rounds in which both take turns. The teacher takes {findings.size.teacher_steps} "
-        "steps of two passes; the student runs as in a stream, where a chunk is drawn while the next one is "
-        "denoised.\n",
+        f"One clip of {size.frames} frames, aligned: encoding, sampling, decoding, {timed}. The teacher takes "
+        f"{size.teacher_steps} steps of two passes; the student runs as in a stream, where a chunk is drawn while the "
+        "next one is denoised.\n",
         "| | frames a second | first frames after, s | frames a second, diffusion network alone |",
         "|---|---|---|---|",
     ]

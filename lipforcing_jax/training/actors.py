@@ -41,11 +41,16 @@ def load(config, preset: Preset, workdir: Path, mesh: Mesh | None = None) -> Act
     On a mesh every device has its slices; those of a converted base are all that it ever reads.
 
     Raises:
-      UserError: weights are missing or do not fit; `trained` is unknown.
+      UserError: weights are missing or do not fit; `trained` is unknown, or not for a steady mouth.
     """
     if config.trained == "everything":
         return devices.place(whole_networks(config, preset, workdir), mesh)
     if config.trained == "low_rank":
+        if config.steady_mouth:
+            raise UserError(
+                'steady_mouth=True is for networks trained whole (trained="everything"): converted weights can\'t say '
+                "that they were trained so."
+            )
         return low_rank_parts(config, preset, workdir, mesh)
     raise UserError(f'trained={config.trained!r} is unknown; it is "low_rank" or "everything".')
 

@@ -31,7 +31,7 @@ def config(tmp_path_factory) -> ml_collections.ConfigDict:
         {
             "stage": "self_forcing", "name": "stage2", "preset": "14b", "trained": "low_rank", "dtype": "bfloat16",
             "weights": str(folder / "w"), "lora_rank": SIZES.lora.rank, "lora_alpha": SIZES.lora.alpha, "start": "",
-            "delta": str(given.delta),
+            "delta": str(given.delta), "steady_mouth": False,
         }
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ def test_decoder_and_judge_come_from_the_same_folder(config, tmp_path):
         ({"lora_rank": 128}, "has rank 8 and alpha 4, the experiment says rank 128 and alpha 4"),
         ({"preset": "15b"}, "Unknown preset '15b'"),
         ({"start": "stage1.safetensors"}, "There is no checkpoint at"),
+        ({"steady_mouth": True}, "steady_mouth=True is for networks trained whole"),
         ({"trained": "half"}, "trained='half' is unknown"),
     ],
 )
