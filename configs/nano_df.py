@@ -33,7 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
             "frames": 12,
             "workers": 0,
             "chunk": 3,
-            "steady_mouth": False,  # whether the source's mouth is shown as its mean over the last chunks
+            "steady_mouth": False,  # whether the source's lips are shown as their mean over the last chunks
             "t_list": (0.999, 0.769, 0.0),
             "windows": ((7, 1), (10, 1), (13, 1), (9, 3), (12, 3)),
             "lr": 6e-4,

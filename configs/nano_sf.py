@@ -31,7 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
             "frames": 21,
             "workers": 0,
             "chunk": 3,
-            "steady_mouth": False,  # whether the source's mouth is shown as its mean over the last chunks
+            "steady_mouth": False,  # whether the source's lips are shown as their mean over the last chunks
             "window": 7,
             "sink": 1,
             "dynamic_rope": True,

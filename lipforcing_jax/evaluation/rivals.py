@@ -135,15 +135,13 @@ def look(
     text = networks.dit.text_keys(networks.text)
     negative = networks.dit.text_keys(jnp.zeros_like(networks.text))
     heard = group_audio(encode_clip(networks.ear, audio))
-    condition = condition_channels(seen[:, :1], masks.latent, masked, shown(preset, seen, masks.latent))
+    condition = condition_channels(seen[:, :1], masks.latent, masked, shown(preset, seen))
     return Seen(condition, Prompt(text, negative, heard), seen, masked)
 
 
-def shown(
-    preset: Preset, latents: Float[Array, "1 t h w c"], mask: Float[Array, "h w"]
-) -> Float[Array, "1 t h w c"]:
+def shown(preset: Preset, latents: Float[Array, "1 t h w c"]) -> Float[Array, "1 t h w c"]:
     """The source's latents as the preset's networks are shown them."""
-    return steady_mouth.hold(latents, mask, preset.window.chunk) if preset.steady_mouth else latents
+    return steady_mouth.hold(latents, preset.window.chunk) if preset.steady_mouth else latents
 
 
 @partial(jax.jit, static_argnames=("guidance", "schedule"))
@@ -171,7 +169,7 @@ def denoise_chunks(
         return state, predictions[-1]
 
     first = jnp.repeat(seen.latents[None, :, :1], chunks, axis=0)
-    source = shown(preset, seen.latents, mask)
+    source = shown(preset, seen.latents)
     told = causal.ChunkCondition(first, split(seen.masked), split(source), split(seen.prompt.audio))
     state = causal.start(model, preset.window, seen.latents.shape[0], *mask.shape)
     made = jax.lax.scan(advance, state, told)[1]

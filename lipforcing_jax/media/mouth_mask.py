@@ -11,9 +11,11 @@ from importlib import resources
 import cv2
 import jax
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 SOURCE_SIZE = 256
+LIPS = (0.56, 0.75, 0.31, 0.69)
+"""First and last row and column that lips cross as they move, as shares of the aligned face."""
 
 
 @functools.cache
@@ -50,3 +52,10 @@ def soft_mask(size: int) -> Float32[np.ndarray, "size size"]:
     if size != SOURCE_SIZE:
         mask = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LANCZOS4)
     return mask.astype(np.float32) / np.float32(255)
+
+
+def lips_cells(size: int) -> Bool[np.ndarray, "size size"]:
+    """Cells of a grid over the aligned face whose centres lie where lips move."""
+    place = (np.arange(size) + 0.5) / size
+    top, bottom, left, right = LIPS
+    return ((place > top) & (place < bottom))[:, None] & ((place > left) & (place < right))

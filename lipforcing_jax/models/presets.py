@@ -195,7 +195,7 @@ class Preset:
     keep_detail: bool = False
     """Give back what the autoencoder loses where the face has not changed (`sampling/detail.py`)."""
     steady_mouth: bool = False
-    """Show the network the mean of the source's mouth in place of its movement (`sampling/steady_mouth.py`); weights
+    """Show the network the mean of the source's lips in place of their movement (`sampling/steady_mouth.py`); weights
     that were trained so say it themselves."""
     summary: str = ""
 

@@ -1,12 +1,14 @@
 """The source's mouth, held steady: a network is shown its mean over the last chunks in place of its movement.
 
 What the source's mouth does says nothing about the mouth to be drawn, but a small network that predicts what has to be
-added to its source copies some of it until it has trained for long. Only the cells that are drawn anew are held;
-everything else of the source is shown as it is, and what is shown of a chunk depends on no later one.
+added to its source copies some of it until it has trained for long. Only the cells of the lips are held: the mean of a
+head that moves has two jaws. Everything else is shown as it is, and what is shown of a chunk depends on no later one.
 """
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from lipforcing_jax.media.mouth_mask import lips_cells
 
 MEMORY = 4
 """Chunks, about two seconds: long beside a syllable, short beside a turn of the head."""
@@ -26,18 +28,16 @@ def remember(
     return jnp.where(chunk == 0, now, mean + share * (now - mean))
 
 
-def show(
-    seen: Float[Array, "b t h w c"], mean: Float[Array, "b 1 h w c"], mask: Float[Array, "h w"]
-) -> Float[Array, "b t h w c"]:
-    """The chunk's latents with the mean where they are drawn anew; `mask` is 1 where cells are kept."""
-    return jnp.where(mask[:, :, None] > 0.5, seen, mean)
+def show(seen: Float[Array, "b t h w c"], mean: Float[Array, "b 1 h w c"]) -> Float[Array, "b t h w c"]:
+    """The chunk's latents, of an aligned face, with the mean's lips in every frame."""
+    return jnp.where(lips_cells(seen.shape[2])[:, :, None], mean, seen)
 
 
-def hold(sequence: Float[Array, "b t h w c"], mask: Float[Array, "h w"], chunk: int) -> Float[Array, "b t h w c"]:
+def hold(sequence: Float[Array, "b t h w c"], chunk: int) -> Float[Array, "b t h w c"]:
     """A whole clip as its chunks of `chunk` latent frames are shown one after the other."""
     mean, shown = jnp.zeros_like(sequence[:, :1]), []
     for k, first in enumerate(range(0, sequence.shape[1], chunk)):
         seen = sequence[:, first : first + chunk]
         mean = remember(mean, seen, jnp.asarray(k))
-        shown.append(show(seen, mean, mask))
+        shown.append(show(seen, mean))
     return jnp.concatenate(shown, axis=1)

@@ -139,7 +139,7 @@ def denoise(
     seen, masked, encoder = look(networks.codec, chunk.frames, masks.pixel, state.encoder, first)
     ref_latent = jnp.where(first, seen[:, :1], state.ref_latent)
     mouth = steady_mouth.remember(state.mouth, seen, state.sampler.chunk) if preset.steady_mouth else None
-    shown = seen if mouth is None else steady_mouth.show(seen, mouth, masks.latent)
+    shown = seen if mouth is None else steady_mouth.show(seen, mouth)
     condition = causal.ChunkCondition(ref_latent, masked, shown, listen(networks.ear, chunk.audio, first))
     noise = causal.chunk_noise(key, state.sampler.chunk, seen.shape, len(preset.t_list) - 1)
     sampler, predictions = causal.step(

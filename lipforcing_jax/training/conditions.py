@@ -28,6 +28,6 @@ def condition_of(
         audio=jnp.asarray(batch.audio),
         ref_latent=jnp.asarray(batch.ref_latent),
         masked_video=jnp.asarray(batch.masked_video),
-        ref_sequence=source if steady is None else steady_mouth.hold(source, mask, steady),
+        ref_sequence=source if steady is None else steady_mouth.hold(source, steady),
         mask=mask,
     )

@@ -11,11 +11,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
+from lipforcing_jax.media.mouth_mask import lips_cells
 from lipforcing_jax.models.presets import TinyVAEConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
 
-LIPS = (0.56, 0.75, 0.31, 0.69)
-"""First and last row and column that lips cross as they move, as shares of the aligned face."""
 FRAMES = 4
 BOUND = 3.0
 """The decoder's tanh keeps latents within +-3; this offset keeps them positive."""
@@ -34,10 +33,7 @@ def cell_weights(cells: int, lips_weight: float) -> Float[np.ndarray, "cells cel
 
     Lips are a fifteenth of the picture. Counted like skin, most of what they do is lost among the last components.
     """
-    place = (np.arange(cells) + 0.5) / cells
-    top, bottom, left, right = LIPS
-    lips = ((place > top) & (place < bottom))[:, None] & ((place > left) & (place < right))
-    return np.where(lips, lips_weight, 1.0)
+    return np.where(lips_cells(cells), lips_weight, 1.0)
 
 
 def components(blocks: Float[np.ndarray, "m 4 k"], weights: Float[np.ndarray, " m"], latents: int, stem: int):

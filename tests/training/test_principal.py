@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from lipforcing_jax.media.mouth_mask import LIPS
 from lipforcing_jax.models import presets
 from lipforcing_jax.models.tiny_vae import TinyVAE
-from lipforcing_jax.training.principal import LIPS, blocks_of, cell_weights, components, start_at_components
+from lipforcing_jax.training.principal import blocks_of, cell_weights, components, start_at_components
 
 CFG = presets.by_name("nano").tiny_vae
 
