@@ -189,8 +189,9 @@ class LipSyncer:
         # Programs of several devices wait for each other inside, so they must start in one order: on one thread.
         pictures = self._draw(prefetch(sketched, 2) if self.mesh is None else sketched, timings)
         for chunk, drawn in prefetch(pictures, 2):
-            yield self._paste(chunk, drawn, options, timings)
-            timings.first_frame(chunk.ready)
+            batch = self._paste(chunk, drawn, options, timings)
+            timings.first_frame(chunk.ready)  # before whoever asked takes time of its own with them
+            yield batch
 
     def _align(self, frames, detector, options: Options, timings: Timings) -> Iterator[AlignedChunk]:
         """Stage 1: chunks of tracked and cropped frames. The first one leaves room for the lead-in."""

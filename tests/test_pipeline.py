@@ -10,7 +10,7 @@ from lipforcing_jax.evaluation.demo import demo_inputs
 from lipforcing_jax.media.audio import load_audio
 from lipforcing_jax.media.loop import ping_pong
 from lipforcing_jax.media.video import read_video
-from lipforcing_jax.report import prefetch
+from lipforcing_jax.report import Timings, prefetch
 from lipforcing_jax.sampling import plan, stream
 
 pytestmark = pytest.mark.optimised  # Equality bit for bit is asked of what users run.
@@ -40,6 +40,17 @@ def test_stream_gives_the_same_frames_in_batches(syncer, clip):
     batches = list(syncer.stream(iter(frames), audio[: 30 * 640]))
     assert [len(b.frames) for b in batches] == [9, 12, 9]
     np.testing.assert_array_equal(np.concatenate([b.frames for b in batches]), whole)
+
+
+def test_the_first_frames_are_there_before_they_are_used(syncer, clip):
+    """What whoever asked does with them is no part of the time to them."""
+    frames, audio = clip
+    timings = Timings()
+    batches = syncer.stream(iter(frames), audio[: 30 * 640], timings=timings)
+    next(batches)
+    first = timings.first
+    assert first > 0
+    assert len(list(batches)) == 2 and timings.first == first
 
 
 def test_a_shorter_clip_is_the_beginning_of_a_longer_one(syncer, clip):
