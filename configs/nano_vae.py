@@ -10,8 +10,8 @@ mouths, on which the decoder made its first 2000 updates (32.4 dB, 0.92); 5600 o
 `steps=3000` and `steps=2600 peak_lr=5e-4`, in 18 and 10 minutes on one core beside other work, and 9600 more at
 `clips=800 steps=7000` and `steps=2600 peak_lr=4e-4` in 24 and 9 minutes, which added 0.2 dB.
 
-All of that was by absolute differences. By squared ones `lips_weight=40.0 clips=500 steps=2500` reaches 32.4 dB and 0.94
-in 6 minutes on two cores.
+All of that was by absolute differences. By squared ones `lips_weight=40.0 clips=500 steps=2500` reaches 32.4 dB and
+0.94 in 6 minutes on two cores.
 """
 
 import ml_collections
