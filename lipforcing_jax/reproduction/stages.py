@@ -39,13 +39,13 @@ TRAININGS = (
     Stage("teacher", "nano_teacher", ("talkers",)),
     Stage("sync_net", "nano_syncnet", ("talkers",)),
     Stage("stage1", "nano_df", ("teacher",)),
+    ablation(STUDENT),
     Stage(
         "stage1_0833", "nano_df", ("stage1",), {"name": "stage1_0833", "start": "stage1.safetensors", "t_list": EARLIER}
     ),
     ablation("dmd_guided", window_low=0.0, window_high=1.0, reward="none"),
     ablation("dmd_unguided", guidance=1.0, reward="none"),
     ablation("sw_dmd", reward="none"),
-    ablation(STUDENT),
     ablation("sw_dmd_reward_0833", start="stage1_0833", t_list=EARLIER),
 )
 STUDENTS = ("stage1", "stage1_0833", "dmd_guided", "dmd_unguided", "sw_dmd", STUDENT, "sw_dmd_reward_0833")
@@ -67,8 +67,8 @@ TWO_CORES: dict[str, dict[str, Any]] = {
     "nano_talkers": {"pairs": 600, "speech_clips": 1200},
     "nano_syncnet": {"pairs": 280, "seen_pairs": 100, "speech_clips": 560, "steps": 1500},
     "nano_teacher": {"steps": 1000, "batch": 4, "lr": 1.8e-3, "steady_mouth": True},
-    "nano_df": {"steps": 2000, "lr": 1.8e-3, "steady_mouth": True},
-    "stage1_0833": {"steps": 200, "lr": 6e-4},
+    "nano_df": {"steps": 4000, "batch": 4, "lr": 1.8e-3, "steady_mouth": True},
+    "stage1_0833": {"steps": 400, "lr": 6e-4},
     "nano_sf": {"steps": 60, "steady_mouth": True},
 }  # fmt: skip
 """Changes by which the recipe fits into four hours of two cores: a third of them goes to stage 1, whose updates teach a
