@@ -72,6 +72,7 @@ def test_recomputing_is_searched_where_a_stage_can_be_told():
 def test_the_list_of_checks_names_programs_that_exist():
     found = [(check.asked().name, check.program, check.slice) for check in checks.CHECKS]
     assert found == [
+        ("serving of 1.3b", "chunk", "v5e:1x1"),
         ("serving of 14b", "chunk", "v5e:2x4"),
         ("stage2 of 14b", "student", "v5p:2x2x1"),
     ]
