@@ -32,6 +32,8 @@ def add_reproduce(commands, number) -> None:
 
 def _prepare(miniature: bool) -> None:
     """How programs are compiled, here and in every worker."""
+    import lipforcing_jax.reproduction.run  # noqa: F401 - a worker has read it before its first task comes
+
     keep_compiled_programs()
     if miniature:  # It compiles far longer than it computes, and tracing makes objects that live on.
         import jax

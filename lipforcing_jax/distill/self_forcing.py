@@ -27,9 +27,13 @@ from lipforcing_jax.models.syncnet import SyncNet
 from lipforcing_jax.models.tiny_vae import TinyVAE
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["t_list", "shift"], meta_fields=["window", "reward", "remat"])
 @dataclass(frozen=True)
 class Recipe:
-    """The released settings of stage 2. Without `reward` all clips count alike."""
+    """The released settings of stage 2. Without `reward` all clips count alike.
+
+    Levels are arguments of the programs, everything else is part of them: runs that land elsewhere share theirs.
+    """
 
     window: WindowConfig = WindowConfig()
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
@@ -66,7 +70,7 @@ def make_and_noise(base: Base, student: nnx.State, condition: Condition, key: Ar
     return made, t, jax.random.normal(key_eps, latents.shape, latents.dtype)
 
 
-@partial(jax.jit, static_argnames=("recipe", "exit_step"))
+@partial(jax.jit, static_argnames="exit_step")
 def teach_critic(
     base: Base, critic: nnx.State, student: nnx.State, condition: Condition, key: Array, recipe: Recipe, exit_step: int
 ) -> tuple[nnx.State, Metrics]:
@@ -76,7 +80,7 @@ def teach_critic(
     return gradients, {"critic_loss": found.loss, "skipped_samples": jnp.sum(~found.kept)}
 
 
-@partial(jax.jit, static_argnames=("recipe", "exit_step"))
+@partial(jax.jit, static_argnames="exit_step")
 def teach_student(
     base: Base,
     student: nnx.State,

@@ -102,10 +102,10 @@ def reproduce(
         if begun:
             check_same(weights, workdir)
     preset = presets.by_name(PRESET)
-    work = notes.left([*trainings(size, workdir), *comparisons(preset, size, workdir)])
-    run_all(work, notes.finished, say, workers=workers, logs=workdir / "logs", prepare=prepare)
+    work = [*trainings(size, workdir), *comparisons(preset, size, workdir)]
     # Timed when nothing else is running.
-    run_all(notes.left([Task("speed", partial(measure_speed, preset, size, workdir))]), notes.finished, say)
+    work.append(Task("speed", partial(measure_speed, preset, size, workdir), tuple(task.name for task in work)))
+    run_all(notes.left(work), notes.finished, say, workers=workers, logs=workdir / "logs", prepare=prepare)
     report.write(gather(size, workdir, notes.seconds), out)
     say(f"report: {out / report.NAME}")
     return workdir / PRESET

@@ -108,14 +108,16 @@ class _Worker:
 
 
 class _Team:
-    """The workers, begun as they are needed; when the block ends those at work are asked to stop, and awaited."""
+    """The workers, all begun at once, since what they import takes seconds; when the block ends those at work are asked
+    to stop, and awaited."""
 
     def __init__(self, workers: int, prepare, logs: Path, known: dict[str, Task], say: Say):
-        self.most, self.prepare, self.logs, self.known, self.say = workers, prepare, logs, known, say
+        self.most, self.prepare, self.logs, self.known, self.say = min(workers, len(known)), prepare, logs, known, say
         self.workers: list[_Worker] = []
         self.told: dict[str, str] = {}
 
     def __enter__(self) -> "_Team":
+        self.workers += [_Worker(self.prepare) for _ in range(self.most)]
         return self
 
     def __exit__(self, *_) -> None:
@@ -150,10 +152,7 @@ class _Team:
                 tell_at = time.monotonic() + TOLD_EVERY_S
 
     def begin(self, task: Task) -> None:
-        idle = next((worker for worker in self.workers if worker.task is None), None)
-        if idle is None:
-            idle = _Worker(self.prepare)
-            self.workers.append(idle)
+        idle = next(worker for worker in self.workers if worker.task is None)
         self.say(f"{task.name}: begun, its output goes to {self.log(task.name)}")
         idle.begin(task, self.log(task.name))
 

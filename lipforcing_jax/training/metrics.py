@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from lipforcing_jax.errors import UserError
 
@@ -20,6 +19,8 @@ class MetricsLog:
     """
 
     def __init__(self, folder: Path):
+        from tensorboardX import SummaryWriter  # Takes seconds, and not all that imports this module trains.
+
         self.path = folder / "metrics.jsonl"
         self.board = SummaryWriter(str(folder / "tensorboard"))
         self.seen: dict[str, list] = defaultdict(list)

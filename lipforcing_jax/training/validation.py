@@ -24,7 +24,7 @@ from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import devices
 
 
-@partial(jax.jit, static_argnames=("window", "t_list"))
+@partial(jax.jit, static_argnames="window")
 def generate(
     base: Base, student: nnx.State, condition: Condition, key: Array, window: WindowConfig, t_list: tuple[float, ...]
 ) -> Float[Array, "b t h w c"]:

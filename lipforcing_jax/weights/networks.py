@@ -1,9 +1,11 @@
 """The networks of a preset: nano's from the package or a folder of safetensors, the others' from a converted folder."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -71,13 +73,20 @@ def new_dit(preset: Preset, seed: int = 0) -> DiT:
     return DiT(preset.dit, attention=best_backend(jax.default_backend()), rngs=nnx.Rngs(seed))
 
 
-def makers(preset: Preset) -> dict[str, object]:
-    """How each network of nano is declared, by the name of its file in `FILES`."""
-    return {
+@cache
+def makers(preset: Preset) -> Mapping[str, Callable[[], nnx.Module]]:
+    """How each network of nano is declared, by the name of its file in `FILES`; the same functions at every call."""
+    return MappingProxyType({
         "dit": lambda: new_dit(preset),
         "vae": lambda: TinyVAE(preset.tiny_vae, rngs=nnx.Rngs(0)),
         "ear": lambda: LogMelEncoder(preset.audio, rngs=nnx.Rngs(0)),
-    }
+    })  # fmt: skip
+
+
+@cache
+def sync_net_maker(preset: Preset) -> Callable[[], SyncNet]:
+    """How nano's judge is declared; the same function at every call."""
+    return lambda: SyncNet(preset.sync_net, rngs=nnx.Rngs(0))
 
 
 def load_sync_net(preset: Preset, folder: Path | None = None) -> SyncNet:
@@ -92,7 +101,7 @@ def load_sync_net(preset: Preset, folder: Path | None = None) -> SyncNet:
         cfg = converted.config_of(converted.read_manifest(folder), "syncnet")
         return converted.load_part(folder, "syncnet", lambda: SyncNet(cfg, rngs=nnx.Rngs(0)))
     folder = bundled_folder(preset) if folder is None else folder
-    return store.load_module(folder / SYNC_NET, lambda: SyncNet(preset.sync_net, rngs=nnx.Rngs(0)))
+    return store.load_module(folder / SYNC_NET, sync_net_maker(preset))
 
 
 def assemble(preset: Preset, dit: DiT, vae: TinyVAE, ear: LogMelEncoder) -> Networks:

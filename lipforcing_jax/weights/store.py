@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -24,15 +26,23 @@ def save_module(path: Path, module: nnx.Module, dtype=np.float32, metadata: dict
     return path
 
 
-def load_module(path: Path, make) -> nnx.Module:
+@lru_cache(maxsize=32)
+def declared(make: Callable[[], nnx.Module]) -> tuple[nnx.GraphDef, dict[str, tuple]]:
+    """Structure of the module that `make()` declares, and path and shape of its parameters by their dotted names.
+
+    Declaring a module takes longer than reading its file, so what one `make` declares is remembered.
+    """
+    graphdef, shapes = nnx.split(nnx.eval_shape(make))
+    return graphdef, {".".join(map(str, p)): (p, leaf) for p, leaf in nnx.to_flat_state(shapes)}
+
+
+def load_module(path: Path, make: Callable[[], nnx.Module]) -> nnx.Module:
     """Rebuilds the module that `make()` declares with the parameters in `path`, in float32.
 
     Raises:
       UserError: the file is missing, damaged, or does not hold exactly the parameters of the module.
     """
-    abstract = nnx.eval_shape(make)
-    graphdef, shapes = nnx.split(abstract)
-    expected = {".".join(map(str, p)): (p, leaf) for p, leaf in nnx.to_flat_state(shapes)}
+    graphdef, expected = declared(make)
     if not path.is_file():
         raise UserError(f"Weights not found: {path} (give a folder with the preset's weights by --weights).")
     try:
