@@ -27,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
             "clips": 4800,
             "heldout_clips": 128,
             "clip_frames": 129,
-            "workers": 1,
+            "workers": 1,  # processes that make the data; this one does with none
             "loaders": 0,  # processes that prepare batches; a thread if 0
             "steps": 5000,
             "batch": 32,

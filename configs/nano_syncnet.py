@@ -25,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
             "latent_frames": 21,
             "speech_clips": 2800,
             "speech_frames": 129,
-            "workers": 1,
+            "workers": 1,  # processes that make the data; this one does with none
             "rooms": 2,
             "steps": 3000,
             "mouth_weight": 3.0,

@@ -27,6 +27,6 @@ def get_config() -> ml_collections.ConfigDict:
             "speech_clips": 2800,
             "speech_frames": 129,
             "silent_share": 0.15,
-            "workers": 2,
+            "workers": 2,  # processes that make the data; this one does with none
         }
     )

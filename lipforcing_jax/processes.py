@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 
 ANEW = multiprocessing.get_context("spawn")
@@ -13,9 +13,24 @@ ANEW = multiprocessing.get_context("spawn")
 TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
 
 
-def pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that end with this one, however it ends."""
-    return ProcessPoolExecutor(workers, ANEW, initializer=end_with_parent)
+def pool(workers: int) -> Executor:
+    """Processes that end with this one, however it ends; with no workers, this process does the work as it is given.
+
+    A process takes seconds to begin, longer than little work does.
+    """
+    return ProcessPoolExecutor(workers, ANEW, initializer=end_with_parent) if workers else _InPlace()
+
+
+class _InPlace(Executor):
+    """Does everything at once, in this process and thread."""
+
+    def submit(self, fn: Callable, /, *args, **kwargs) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 @contextmanager

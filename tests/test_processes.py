@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lipforcing_jax.processes import in_large_pages
+from lipforcing_jax.processes import in_large_pages, pool
 
 
 @pytest.mark.parametrize(("before", "inside"), [
@@ -20,3 +20,11 @@ def test_large_pages_are_asked_for_beside_what_somebody_has_set(monkeypatch, bef
         assert os.environ["GLIBC_TUNABLES"] == inside
         raise KeyError("a failure")
     assert os.environ.get("GLIBC_TUNABLES") == before
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_work_is_done_in_a_process_of_its_own_only_where_there_are_workers(workers):
+    with pool(workers) as team:
+        assert (team.submit(os.getpid).result() == os.getpid()) == (not workers)
+        with pytest.raises(ZeroDivisionError):
+            team.submit(divmod, 1, 0).result()

@@ -42,6 +42,9 @@ def build(folder: Path, split: str, clips: int, frames: int, workers: int = 1) -
     """Writes what is missing of `clips` clips of `frames` video frames and returns the shards in order.
 
     The same arguments give the same clips wherever the same speech engines are installed.
+
+    Args:
+      workers: processes that make them; without any, this one does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shards = [folder / f"{split}_{frames}_{i:04d}.npz" for i in range(-(-clips // SHARD))]

@@ -20,9 +20,13 @@ SHARD = 10
 
 
 def _write_shard(path: Path, seeds: range, mouths: np.ndarray, size: int, split: str) -> None:
-    """`SHARD` pairs as uint8 [pairs, 2, t, size, size, 3]."""
+    """`SHARD` pairs as uint8 [pairs, 2, t, size, size, 3], drawn by one thread."""
+    threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    drawn = np.stack([render_clips(i, i, spoken, size, i, split) for i, spoken in zip(seeds, mouths, strict=True)])
+    try:
+        drawn = np.stack([render_clips(i, i, spoken, size, i, split) for i, spoken in zip(seeds, mouths, strict=True)])
+    finally:
+        cv2.setNumThreads(threads)
     with written_whole(path) as growing, growing.open("wb") as file:
         np.save(file, drawn)
 
@@ -32,6 +36,7 @@ def build(folder: Path, mouths: np.ndarray, size: int, split: str, workers: int 
 
     Args:
       mouths: [pairs, 2, t, 6], what the two clips of every pair say.
+      workers: processes that draw; without any, this one does.
       first: identity, motion and camera seed of the first pair, a multiple of `SHARD`; the others follow it.
     """
     chex.assert_is_divisible(first, SHARD)

@@ -74,17 +74,19 @@ TWO_CORES: dict[str, dict[str, Any]] = {
 """Changes by which the recipe fits into four hours of two cores: a third of them goes to stage 1, whose updates teach a
 mouth more in the same time than the teacher's. What is trained so shortly copies its source's mouth, so it is held."""
 MINIATURE: dict[str, dict[str, Any]] = {
-    "nano_audio": {"clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8},
+    "nano_audio": {
+        "clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8, "workers": 0
+    },
     "nano_vae": {
         "clips": 8, "clip_frames": 8, "component_stride": 1, "speech_clips": 32, "speech_frames": 53, "steps": 2,
         "batch": 1, "frames": 8, "lips_weight": 40.0,
     },
     "nano_talkers": {
-        "pairs": 8, "heldout": 1, "looks": 0, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53
+        "pairs": 8, "heldout": 1, "looks": 0, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53, "workers": 0
     },
     "nano_syncnet": {
         "pairs": 8, "seen_pairs": 4, "heldout_pairs": 2, "latent_frames": 12, "speech_clips": 32, "speech_frames": 53,
-        "rooms": 1, "steps": 2, "batch": 2, "windows": 2,
+        "rooms": 1, "steps": 2, "batch": 2, "windows": 2, "workers": 0,
     },
     "nano_teacher": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 1, "steady_mouth": True},
     "nano_df": {"steps": 2, "batch": 2, "frames": 6, "val_clips": 1, "steady_mouth": True},

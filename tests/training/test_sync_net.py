@@ -21,7 +21,7 @@ from lipforcing_jax.weights import networks
 CONFIG = Path(__file__).parents[2] / "configs" / "nano_syncnet.py"
 SPEECH_FRAMES = 29
 SIZES = f"pairs=2 seen_pairs=2 heldout_pairs=1 latent_frames=6 speech_clips=32 speech_frames={SPEECH_FRAMES} rooms=1"
-FIELDS = [*SIZES.split(), "steps=2", "batch=2", "windows=3"]
+FIELDS = [*SIZES.split(), "steps=2", "batch=2", "windows=3", "workers=0"]
 NANO = presets.by_name("nano")
 
 

@@ -17,9 +17,9 @@ from lipforcing_jax.weights import networks
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 STAGES = {
-    "nano_audio": "clips=32 heldout_clips=32 clip_frames=13 steps=2 batch=2 frames=8",
+    "nano_audio": "clips=32 heldout_clips=32 clip_frames=13 steps=2 batch=2 frames=8 workers=0",
     "nano_vae": "clips=8 clip_frames=8 component_stride=1 speech_clips=32 speech_frames=13 steps=2 batch=1 frames=8",
-    "nano_talkers": "pairs=4 heldout=1 looks=0 latent_frames=4 speech_clips=32 speech_frames=13 workers=1",
+    "nano_talkers": "pairs=4 heldout=1 looks=0 latent_frames=4 speech_clips=32 speech_frames=13 workers=0",
     "nano_df": "start= name=student steps=2 batch=1 frames=3 val_clips=1 steady_mouth=True",
 }
 
