@@ -19,7 +19,7 @@ def add_reproduce(commands, number) -> None:
     parser.add_argument("--report", type=Path, metavar="DIR",
                         help="where reproduction.md and its figures go (default: report in the workdir)")  # fmt: skip
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--miniature", action="store_true", help="everything in three to five minutes, teaching nothing")
+    how.add_argument("--miniature", action="store_true", help="everything in about three minutes, teaching nothing")
     how.add_argument("--long", action="store_true", help="the experiment files as they are: most of a day instead of "
                      "four hours, on two cores")  # fmt: skip
     how.add_argument("--onward", nargs="?", const=BUNDLED, metavar="DIR",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import tiny_stage2 as tiny
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax import LipSyncer
@@ -103,7 +104,7 @@ def attention(mask):
 def see(base, part, condition, x, eps):
     """Two groups of pictures by Wan's encoder, one row of cells to a device, with what it remembers."""
     cfg, size = WanVAEConfig(dim=8, dim_mult=(1, 2, 2), num_res_blocks=1, time_downscale=(True, True)), 16
-    codec = WanCodec(WanVAE(cfg, rngs=nnx.Rngs(1)))
+    codec = WanCodec(drawn_network(lambda: WanVAE(cfg, rngs=nnx.Rngs(0))))
     frames = jax.random.randint(jax.random.key(2), (1, 8, size, size, 3), 0, 256, jnp.uint8)
     mask = jnp.ones((size, size)).at[size // 2 :].set(0.0)
     return stream.look(codec, frames, mask, codec.encoder_memory(2, size), jnp.asarray(False))

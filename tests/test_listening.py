@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.listening import FeatureListener, SampleListener, listener_for
@@ -21,7 +22,7 @@ NANO, BIG = presets.by_name("nano"), presets.by_name("14b")
 
 @pytest.fixture(scope="module")
 def listener() -> FeatureListener:
-    return listener_for(BIG, Wav2Vec2(EAR, rngs=nnx.Rngs(0)))
+    return listener_for(BIG, drawn_network(lambda: Wav2Vec2(EAR, rngs=nnx.Rngs(0))))
 
 
 def noise(frames: float) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.distill import diffusion_forcing as df
@@ -22,7 +23,7 @@ learn = jax.jit(
 
 @pytest.fixture(scope="module")
 def setting():
-    base, params = split(nnx.jit(lambda: DiT(CFG, rngs=nnx.Rngs(0)))(), EVERYTHING)
+    base, params = split(drawn_network(lambda: DiT(CFG, rngs=nnx.Rngs(0))), EVERYTHING)
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     condition = Condition(
         text=jnp.zeros((2, CFG.text_len, CFG.text_dim)), audio=draw(5, 2, 6, 4 * CFG.audio_dim),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.distill import hearing
@@ -29,8 +30,7 @@ def test_the_loss_teaches_every_parameter():
 
 def test_a_former_ear_holds_the_code_where_it_was():
     """Its distance counts by its weight, and is nothing from itself."""
-    rngs = nnx.Rngs(0)
-    former, other = LogMelEncoder(CFG, rngs=rngs), LogMelEncoder(CFG, rngs=rngs)
+    former, other = (drawn_network(lambda: LogMelEncoder(CFG, rngs=nnx.Rngs(0)), seed) for seed in (0, 1))
     rng = np.random.default_rng(0)
     sound = jnp.asarray(rng.normal(0, 0.1, (2, 8 * 640)), jnp.float32)
     mouth, phones = jnp.asarray(rng.random((2, 8, 6)), jnp.float32), jnp.asarray(rng.integers(0, 5, (2, 8)))

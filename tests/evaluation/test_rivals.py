@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 
 from lipforcing_jax.evaluation import rivals
 from lipforcing_jax.listening import SampleListener
@@ -22,9 +22,7 @@ def small():
     """Nano with a narrow network of two steps: its weights are random, the autoencoder is the bundled one."""
     loaded = networks.load(NANO)
     preset = replace(NANO, dit=replace(NANO.dit, dim=24, num_heads=2, ffn_dim=32, num_layers=4))
-    dit = networks.makers(preset)["dit"]()
-    dit.head.kernel[...] = 0.1 * jax.random.normal(jax.random.key(0), dit.head.kernel.shape)
-    return preset, loaded.networks._replace(dit=dit)
+    return preset, loaded.networks._replace(dit=drawn_network(networks.makers(preset)["dit"]))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import attention
@@ -50,7 +51,7 @@ def test_few_logits_are_made_together_and_many_one_head_at_a_time(monkeypatch):
 def test_a_single_row_of_text_is_seen_by_every_token():
     """Exactly as two rows that are alike are seen, whoever asks."""
     preset = PRESETS["nano"]
-    model = DiT(preset.dit, rngs=nnx.Rngs(0))
+    model = drawn_network(lambda: DiT(preset.dit, rngs=nnx.Rngs(0)))
     model.head.kernel[...] = draw(9, *model.head.kernel.shape, dtype=jnp.float32)
     cells = (1, 2, preset.latent_size, preset.latent_size)
     x, condition = draw(0, *cells, 16, dtype=jnp.float32), draw(1, *cells, 49, dtype=jnp.float32)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import audio
@@ -16,7 +17,7 @@ encode_clip, encode_window = jax.jit(audio.encode_clip), jax.jit(audio.encode_wi
 
 @pytest.fixture(scope="module")
 def encoder():
-    return nnx.jit(lambda: LogMelEncoder(CFG, rngs=nnx.Rngs(0)))()
+    return drawn_network(lambda: LogMelEncoder(CFG, rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import presets
@@ -19,7 +20,7 @@ encode, decode = jax.jit(TinyVAE.encode), jax.jit(TinyVAE.decode)
 
 
 def made(cfg: TinyVAEConfig) -> TinyVAE:
-    return nnx.jit(lambda: TinyVAE(cfg, rngs=nnx.Rngs(0)))()
+    return drawn_network(lambda: TinyVAE(cfg, rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture(scope="module", params=["taehv", "nano"])

@@ -22,7 +22,8 @@ def begin(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    # They run the same programs: also short ones are compiled by one and found by the others.
+    environment = os.environ | {"PYTHONPATH": str(TESTS), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
     return [
         subprocess.Popen(
             [sys.executable, str(TESTS / "simulated_hosts.py"), problem, port, str(i), str(processes), str(folder),

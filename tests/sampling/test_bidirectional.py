@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax import flow
@@ -18,7 +19,7 @@ guided = jax.jit(guided_flow, static_argnums=5)
 
 @pytest.fixture(scope="module")
 def scene():
-    model = nnx.jit(lambda: DiT(CFG, rngs=nnx.Rngs(0)))()
+    model = drawn_network(lambda: DiT(CFG, rngs=nnx.Rngs(0)))
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     noise, condition = draw(1, 1, 3, 4, 4, 16), draw(2, 1, 3, 4, 4, 49)
     text, negative = (jax.jit(DiT.text_keys)(model, t) for t in (draw(3, 1, 3, 8), jnp.zeros((1, 3, 8))))

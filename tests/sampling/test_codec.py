@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import wan_vae
@@ -21,13 +22,12 @@ TINY = TinyVAEConfig(encoder_stem=8, encoder_widths=(8,) * 3, decoder_widths=(8,
 
 @functools.cache
 def wan(dtype=None) -> WanCodec:
-    make = nnx.jit(lambda: WanVAE(WanVAEConfig(dim=8, num_res_blocks=1), dtype=dtype, rngs=nnx.Rngs(0)))
-    return WanCodec(make())
+    return WanCodec(drawn_network(lambda: WanVAE(WanVAEConfig(dim=8, num_res_blocks=1), dtype=dtype, rngs=nnx.Rngs(0))))
 
 
 @functools.cache
 def tiny(dtype=None) -> TinyCodec:
-    return TinyCodec(TinyVAE(TINY, dtype=dtype, rngs=nnx.Rngs(1)))
+    return TinyCodec(drawn_network(lambda: TinyVAE(TINY, dtype=dtype, rngs=nnx.Rngs(0)), seed=1))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import presets
@@ -26,7 +27,7 @@ CHUNKS, SHORT = 5, 3
 
 @pytest.fixture(scope="module")
 def setting():
-    networks = assemble(TINY, **{part: nnx.jit(make)() for part, make in makers(TINY).items()})
+    networks = assemble(TINY, **{part: drawn_network(make) for part, make in makers(TINY).items()})
     rng = np.random.default_rng(0)
     samples = sum(stream.audio_window(TINY))
     chunks = stream.Chunk(

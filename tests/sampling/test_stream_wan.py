@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import presets, wan_vae
@@ -29,8 +30,8 @@ PRESET = replace(
 
 @pytest.fixture(scope="module")
 def networks() -> stream.Networks:
-    dit = nnx.jit(lambda: DiT(PRESET.dit, rngs=nnx.Rngs(0)))()
-    codec = WanCodec(nnx.jit(lambda: WanVAE(PRESET.wan_vae, rngs=nnx.Rngs(1)))())
+    dit = drawn_network(lambda: DiT(PRESET.dit, rngs=nnx.Rngs(0)))
+    codec = WanCodec(drawn_network(lambda: WanVAE(PRESET.wan_vae, rngs=nnx.Rngs(0)), seed=1))
     return stream.Networks(dit, codec, None, jax.random.normal(jax.random.key(1), (1, 4, 8)))
 
 
@@ -71,8 +72,9 @@ def test_the_stream_equals_the_clip_taken_apart(networks):
 def test_half_precision_runs_through_a_scan(networks):
     """Every value that a clip carries keeps its kind of numbers from chunk to chunk."""
     rough = stream.Networks(
-        DiT(PRESET.dit, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)),
-        WanCodec(nnx.jit(lambda: WanVAE(PRESET.wan_vae, dtype=jnp.bfloat16, rngs=nnx.Rngs(1)))()), None, networks.text,
+        drawn_network(lambda: DiT(PRESET.dit, dtype=jnp.bfloat16, rngs=nnx.Rngs(0))),
+        WanCodec(drawn_network(lambda: WanVAE(PRESET.wan_vae, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)))),
+        None, networks.text,
     )  # fmt: skip
     frames = jnp.full((2, 1, 12, SIZE, SIZE, 3), 90, jnp.uint8)
     given = stream.Chunk(frames, jnp.zeros((2, 1, 12, AUDIO)))

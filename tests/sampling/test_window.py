@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import presets
@@ -56,7 +57,7 @@ def test_unlimited_window_needs_the_length():
 def test_cached_chunks_equal_the_block_causal_whole(window, sink):
     """Absolute positions, one noise level, the cache filled from the same latents (spec network 10, test 3)."""
     cfg, frames = WindowConfig(3, window, sink, dynamic_rope=False), 15
-    model = nnx.jit(lambda: DiT(CFG, rngs=nnx.Rngs(0)))()
+    model = drawn_network(lambda: DiT(CFG, rngs=nnx.Rngs(0)))
     draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)  # noqa: E731
     x, y, audio = draw(1, 1, frames, 8, 8, 16), draw(2, 1, frames, 8, 8, 49), draw(3, 1, frames, 4 * CFG.audio_dim)
     text, t = jax.jit(DiT.text_keys)(model, draw(4, 1, 1, CFG.text_dim)), jnp.full((1, 1), 0.3)

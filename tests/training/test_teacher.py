@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax import flow
@@ -58,7 +59,7 @@ def workdir(tmp_path_factory, small):
     facts = Facts.of(small, FRAMES, "noise")
     prompts = Prompts(["hello"], np.zeros((1, small.dit.text_len, small.dit.text_dim)))
     builder.build(folder / "dataset", facts, prompts, {"train": clips(facts, 5), "val": clips(facts, 2)})
-    store.save_module(folder / networks.FILES["vae"], TinyVAE(small.tiny_vae, rngs=nnx.Rngs(0)))
+    store.save_module(folder / networks.FILES["vae"], drawn_network(lambda: TinyVAE(small.tiny_vae, rngs=nnx.Rngs(0))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(presets.PRESETS, "small", small)
         run(load_config(shipped("nano_teacher"), FIELDS), folder)
