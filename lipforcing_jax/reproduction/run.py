@@ -102,13 +102,17 @@ def reproduce(
         if begun:
             check_same(weights, workdir)
     preset = presets.by_name(PRESET)
-    work = [*trainings(size, workdir), *comparisons(preset, size, workdir)]
-    # Timed when nothing else is running.
-    work.append(Task("speed", partial(measure_speed, preset, size, workdir), tuple(task.name for task in work)))
-    run_all(notes.left(work), notes.finished, say, workers=workers, logs=workdir / "logs", prepare=prepare)
+    left = notes.left(everything(preset, size, workdir))
+    run_all(left, notes.finished, say, workers=workers, logs=workdir / "logs", prepare=prepare)
     report.write(gather(size, workdir, notes.seconds), out)
     say(f"report: {out / report.NAME}")
     return workdir / PRESET
+
+
+def everything(preset: Preset, size: Size, workdir: Path) -> list[Task]:
+    """All that a size makes and measures; speed when nothing else is running."""
+    work = [*trainings(size, workdir), *comparisons(preset, size, workdir)]
+    return [*work, Task("speed", partial(measure_speed, preset, size, workdir), tuple(task.name for task in work))]
 
 
 def trainings(size: Size, workdir: Path) -> list[Task]:

@@ -73,5 +73,14 @@ def test_a_reward_needs_a_judge(setting):
         teach_student(base, student, critic, teacher, condition, condition.text[:1], jax.random.key(0), RECIPE, 1)
 
 
+def test_recipes_that_land_elsewhere_share_a_program():
+    """A program belongs to the structure of what it is given: how many levels there are, but not which."""
+    structures = [
+        jax.tree.structure(recipe)
+        for recipe in (Recipe(), Recipe(t_list=(0.999, 0.833, 0.0)), Recipe(t_list=(0.999, 0.0)), Recipe(remat="none"))
+    ]
+    assert structures[0] == structures[1] and structures[0] not in structures[2:]
+
+
 def test_both_exit_steps_are_drawn():
     assert {draw_exit_step(jax.random.key(i), RECIPE) for i in range(8)} == {0, 1}

@@ -102,9 +102,10 @@ def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("size", [WHOLE, GOING_ON, SMALL], ids=lambda size: size.name)
 def test_everything_comes_after_what_it_needs(size, tmp_path):
     """Every name that is waited for is a task of the run, or was taken over; and no two tasks share a name."""
-    tasks = [*run.trainings(size, tmp_path), *run.comparisons(presets.by_name(run.PRESET), size, tmp_path)]
+    tasks = run.everything(presets.by_name(run.PRESET), size, tmp_path)
     names = [task.name for task in tasks]
     assert len({*names}) == len(names)
     assert {name for task in tasks for name in task.after} - {*names} <= {*size.left_out, run.SPEECH}
+    assert names[-1] == "speed" and {*tasks[-1].after} == {*names[:-1]}, "timed when nothing else is running"
     assert {f"compare_{student}" for student in size.students} <= {*names}
     assert pickle.loads(pickle.dumps(tasks)) is not None  # Workers are sent them.
