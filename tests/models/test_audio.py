@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from drawn_weights import drawn_network
 from flax import nnx
 
 from lipforcing_jax.models import audio
@@ -17,7 +16,7 @@ encode_clip, encode_window = jax.jit(audio.encode_clip), jax.jit(audio.encode_wi
 
 @pytest.fixture(scope="module")
 def encoder():
-    return drawn_network(lambda: LogMelEncoder(CFG, rngs=nnx.Rngs(0)))
+    return nnx.jit(lambda: LogMelEncoder(CFG, rngs=nnx.Rngs(0)))()
 
 
 @pytest.fixture(scope="module")
