@@ -124,20 +124,20 @@ class LipSyncer:
           UserError: the devices have no room for it.
         """
         with self._on_devices():
-            state = self._start(self.networks, self.preset)._replace(decoder=None) if state is None else state
+            state = self._start(self.networks, self.preset)._replace(drawing=None) if state is None else state
             state, sketch = self._denoise(self.networks, self.preset, self.masks, self.text, state, chunk, key)
             return state, jax.block_until_ready(sketch)
 
-    def _drawn(self, decoder, sketch: stream.Sketch):
-        """What the decoder remembers after a sketch, and its frames; of a new stream if it remembers nothing yet.
+    def _drawn(self, drawing: stream.Drawing | None, sketch: stream.Sketch):
+        """What drawing remembers after a sketch, and its frames; of a new stream if it remembers nothing yet.
 
         Raises:
           UserError: the devices have no room for it.
         """
         with self._on_devices():
-            decoder = self._start(self.networks, self.preset).decoder if decoder is None else decoder
-            decoder, frames = self._finish(self.networks, self.preset, decoder, sketch)
-            return decoder, np.asarray(frames)[0]
+            drawing = self._start(self.networks, self.preset).drawing if drawing is None else drawing
+            drawing, frames = self._finish(self.networks, self.preset, drawing, sketch)
+            return drawing, np.asarray(frames)[0]
 
     @contextlib.contextmanager
     def _on_devices(self):
@@ -237,13 +237,13 @@ class LipSyncer:
 
     def _draw(self, sketches, timings: Timings):
         """Stage 3: pictures of the latents."""
-        decoder = None
+        drawing = None
         for chunk, sketch in sketches:
             if sketch is None:
                 yield chunk, None
                 continue
             with timings.stage("draw"):
-                decoder, drawn = self._drawn(decoder, sketch)
+                drawing, drawn = self._drawn(drawing, sketch)
             yield chunk, drawn
 
     def _paste(self, chunk: AlignedChunk, drawn, options: Options, timings: Timings) -> FrameBatch:

@@ -23,7 +23,7 @@ from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
 from lipforcing_jax.models.tiny_vae import lead_in
 from lipforcing_jax.report import prefetch
-from lipforcing_jax.sampling import bidirectional, causal, detail, steady_mouth, stream
+from lipforcing_jax.sampling import bidirectional, causal, steady_mouth, stream
 from lipforcing_jax.sampling.bidirectional import Guidance, Prompt
 from lipforcing_jax.sampling.plan import LEAD, plan
 from lipforcing_jax.sampling.stream import Masks, Networks
@@ -98,7 +98,7 @@ class Student:
         return denoise_chunks(self.networks.dit, self.preset, self.masks.latent, self.text, seen, self.key)
 
     def _sketches(self, chunks: stream.Chunk) -> Iterator[stream.Sketch]:
-        state = stream.start(self.networks, self.preset)._replace(decoder=None)
+        state = stream.start(self.networks, self.preset)._replace(drawing=None)
         for k in range(len(chunks.frames)):
             chunk = jax.tree.map(lambda x, k=k: x[k], chunks)
             given = (self.networks, self.preset, self.masks, self.text, state, chunk, self.key)
@@ -106,9 +106,9 @@ class Student:
             yield jax.block_until_ready(sketch)
 
     def _drawn(self, chunks: stream.Chunk) -> np.ndarray:
-        decoder, frames = stream.start(self.networks, self.preset).decoder, []
+        drawing, frames = stream.start(self.networks, self.preset).drawing, []
         for sketch in prefetch(self._sketches(chunks), 2):
-            decoder, drawn = self.finish_chunk(self.networks, self.preset, decoder, sketch)
+            drawing, drawn = self.finish_chunk(self.networks, self.preset, drawing, sketch)
             frames.append(np.asarray(drawn))
         return np.stack(frames)
 
@@ -180,11 +180,17 @@ def denoise_chunks(
 def draw(
     networks: Networks, preset: Preset, seen: Seen, frames: UInt8[Array, "1 t s s 3"], made: Float[Array, "1 t h w c"]
 ) -> Float[Array, "1 t s s 3"]:
-    """Pictures of latents, with the source's lost detail where the preset gives it back."""
-    memory = networks.codec.decoder_memory(2, preset.latent_size)
-    both, _ = networks.codec.decode(jnp.concatenate([made, seen.latents]), memory, jnp.asarray(True))
-    drawn, redrawn = jnp.split(both[:, LEAD:], 2)
-    return detail.restore(drawn, redrawn, frames.astype(jnp.float32) / 255) if preset.keep_detail else drawn
+    """Pictures of latents, drawn as `stream.run` draws them; t must be a multiple of the chunk."""
+    chunks = made.shape[1] // preset.window.chunk
+
+    def split(x):
+        return x.reshape(x.shape[0], chunks, -1, *x.shape[2:]).swapaxes(0, 1)
+
+    led = lead_in(frames.astype(jnp.float32)).astype(jnp.uint8)
+    sketches = stream.Sketch(split(made), split(seen.latents), split(led), jnp.arange(chunks) == 0)
+    start = stream.start(networks, preset).drawing
+    _, drawn = jax.lax.scan(lambda drawing, sketch: stream.finish(networks, preset, drawing, sketch), start, sketches)
+    return drawn.swapaxes(0, 1).reshape(led.shape)[:, LEAD:]
 
 
 class Teacher:

@@ -193,7 +193,8 @@ class Preset:
     sync_net: SyncNetConfig = field(default_factory=SyncNetConfig)
     t_list: tuple[float, ...] = (0.999, 0.769, 0.0)
     keep_detail: bool = False
-    """Give back what the autoencoder loses where the face has not changed (`sampling/detail.py`)."""
+    """Give back what the autoencoder loses: the source's own where nothing moved (`sampling/detail.py`), earlier
+    mouths' where the mouth did (`sampling/recall.py`)."""
     steady_mouth: bool = False
     """Show the network the mean of the source's lips in place of their movement (`sampling/steady_mouth.py`); weights
     that were trained so say it themselves."""

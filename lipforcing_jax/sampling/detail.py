@@ -35,10 +35,14 @@ def restore(
     generated: Float[Array, "b t h w 3"],
     reconstruction: Float[Array, "b t h w 3"],
     source: Float[Array, "b t h w 3"],
+    recalled: Float[Array, "b t h w 3"] | float = 0.0,
 ) -> Float[Array, "b t h w 3"]:
     """The generated frames with the source's lost detail where nothing moved; everything in [0, 1].
 
     Equal pictures give the source itself.
+
+    Args:
+      recalled: detail for what did move (`sampling/recall.py`).
     """
     share = unchanged_share(generated, reconstruction)[..., None]
-    return jnp.clip(generated + share * (source - reconstruction), 0.0, 1.0)
+    return jnp.clip(generated + share * (source - reconstruction) + (1 - share) * recalled, 0.0, 1.0)

@@ -49,10 +49,17 @@ def of_sampler(state: SamplerState, place: Place = constrained) -> SamplerState:
     return by_clips(state._replace(cache=None), place)._replace(cache=cache)
 
 
+def of_drawing(state: Stream | None, place: Place = constrained) -> Stream | None:
+    """What drawing pictures carries, if it happens here."""
+    if state is None:
+        return None
+    return state._replace(decoder=by_rows(state.decoder, place), mouths=by_clips(state.mouths, place))
+
+
 def of_stream(state: Stream, place: Place = constrained) -> Stream:
     """Everything that a stream carries."""
     return state._replace(
         sampler=of_sampler(state.sampler, place),
-        encoder=by_rows(state.encoder, place), decoder=by_rows(state.decoder, place),
+        encoder=by_rows(state.encoder, place), drawing=of_drawing(state.drawing, place),
         ref_latent=by_clips(state.ref_latent, place), mouth=by_clips(state.mouth, place),
     )  # fmt: skip

@@ -18,7 +18,7 @@ from lipforcing_jax.models.audio import LogMelEncoder, context, encode_window
 from lipforcing_jax.models.conditioning import FRAMES_PER_LATENT
 from lipforcing_jax.models.dit import DiT, KeyValues
 from lipforcing_jax.models.presets import Preset
-from lipforcing_jax.sampling import causal, detail, placement, steady_mouth
+from lipforcing_jax.sampling import causal, detail, placement, recall, steady_mouth
 from lipforcing_jax.sampling.codec import Codec
 from lipforcing_jax.sampling.plan import LEAD
 
@@ -49,12 +49,20 @@ class Chunk(NamedTuple):
     audio: Float[Array, "b n"] | Float[Array, "b t a"]
 
 
+class Drawing(NamedTuple):
+    """What the second part of a step carries from chunk to chunk."""
+
+    decoder: Any
+    mouths: recall.Mouths | None
+    """None where the preset gives no lost detail back."""
+
+
 class StreamState(NamedTuple):
     """Everything a clip carries from chunk to chunk."""
 
     sampler: causal.SamplerState
     encoder: Any
-    decoder: Any
+    drawing: Drawing | None
     """None where the pictures are drawn elsewhere: `denoise` hands it on as it is."""
     ref_latent: Float[Array, "b 1 h w c"]
     mouth: Float[Array, "b 1 h w c"] | None
@@ -91,8 +99,11 @@ def start(networks: Networks, preset: Preset, batch: int = 1) -> StreamState:
         causal.start(networks.dit, preset.window, batch, cells, cells),
         # Both source streams, as they are and masked, go through the encoder as one batch of two.
         networks.codec.encoder_memory(2 * batch, size),
-        # The decoder draws the source beside the result where its lost detail is to be given back.
-        networks.codec.decoder_memory(batch * (2 if preset.keep_detail else 1), cells),
+        Drawing(
+            # The decoder draws the source beside the result where its lost detail is to be given back.
+            networks.codec.decoder_memory(batch * (2 if preset.keep_detail else 1), cells),
+            recall.mouths_of(batch, frames_per_chunk(preset), size) if preset.keep_detail else None,
+        ),
         blank,
         blank if preset.steady_mouth else None,
     )
@@ -145,17 +156,24 @@ def denoise(
     sampler, predictions = causal.step(
         networks.dit, text, preset.window, preset.t_list, masks.latent, state.sampler, condition, noise
     )
-    following = placement.of_stream(StreamState(sampler, encoder, state.decoder, ref_latent, mouth))
+    following = placement.of_stream(StreamState(sampler, encoder, state.drawing, ref_latent, mouth))
     return following, Sketch(predictions[-1], seen, chunk.frames, first)
 
 
-def finish(networks: Networks, preset: Preset, decoder: Any, sketch: Sketch) -> tuple[Any, Float[Array, "b t s s 3"]]:
-    """The second part of a step: the decoder's memory, and the chunk's frames in [0, 1]."""
+def finish(
+    networks: Networks, preset: Preset, drawing: Drawing, sketch: Sketch
+) -> tuple[Drawing, Float[Array, "b t s s 3"]]:
+    """The second part of a step: what it remembers, and the chunk's frames in [0, 1]."""
     if not preset.keep_detail:
-        frames, decoder = draw(networks.codec, sketch.made, decoder, sketch.first)
-        return decoder, frames
-    drawn, decoder = draw(networks.codec, jnp.concatenate([sketch.made, sketch.seen]), decoder, sketch.first)
-    return decoder, detail.restore(*jnp.split(drawn, 2), sketch.frames.astype(jnp.float32) / 255)
+        frames, decoder = draw(networks.codec, sketch.made, drawing.decoder, sketch.first)
+        return drawing._replace(decoder=decoder), frames
+    both = jnp.concatenate([sketch.made, sketch.seen])
+    drawn, decoder = draw(networks.codec, both, drawing.decoder, sketch.first)
+    generated, reconstruction = jnp.split(drawn, 2)
+    source = sketch.frames.astype(generated.dtype) / 255
+    mouths = recall.forgotten(drawing.mouths, sketch.first)
+    frames = detail.restore(generated, reconstruction, source, recall.recall(mouths, generated))
+    return Drawing(decoder, recall.remember(mouths, reconstruction, source)), frames
 
 
 def step(
@@ -163,8 +181,8 @@ def step(
 ) -> tuple[StreamState, Float[Array, "b t s s 3"]]:
     """Advances the clip by one chunk; the result is in [0, 1] at the chunk's own frames. `key`: see `denoise`."""
     state, sketch = denoise(networks, preset, masks, text, state, chunk, key)
-    decoder, frames = finish(networks, preset, state.decoder, sketch)
-    return state._replace(decoder=decoder), frames
+    drawing, frames = finish(networks, preset, state.drawing, sketch)
+    return state._replace(drawing=drawing), frames
 
 
 def run(

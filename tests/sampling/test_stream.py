@@ -69,13 +69,13 @@ def test_denoised_and_then_drawn_it_is_the_same_step(setting, looped):
     networks, masks, text, chunks = setting
     denoise, finish = (jax.jit(part, static_argnums=1) for part in (stream.denoise, stream.finish))
     state = stream.start(networks, TINY)
-    decoder, state, sketches = state.decoder, state._replace(decoder=None), []
+    drawing, state, sketches = state.drawing, state._replace(drawing=None), []
     for k in range(CHUNKS):
         chunk = jax.tree.map(lambda a, k=k: a[k], chunks)
         state, sketch = denoise(networks, TINY, masks, text, state, chunk, jax.random.key(3))
         sketches.append(sketch)
     for sketch, expected in zip(sketches, looped[0], strict=True):
-        decoder, drawn = finish(networks, TINY, decoder, sketch)
+        drawing, drawn = finish(networks, TINY, drawing, sketch)
         np.testing.assert_array_equal(drawn, expected)
 
 
