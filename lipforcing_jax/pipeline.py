@@ -83,7 +83,8 @@ class LipSyncer:
             self.text = jax.jit(stream.constant_text)(networks)
         self._start = jax.jit(stream.start, static_argnums=1)
         self._denoise = jax.jit(stream.denoise, static_argnums=1)
-        self._finish = jax.jit(stream.finish, static_argnums=1)
+        # What drawing remembers is large and passes from chunk to chunk, so each takes over the memory of the last.
+        self._finish = jax.jit(stream.finish, static_argnums=1, donate_argnums=2)
         self.compile_seconds: float | None = None
 
     @classmethod

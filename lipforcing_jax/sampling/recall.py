@@ -18,6 +18,8 @@ from jaxtyping import Array, Bool, Float, Float32, Int
 
 CHUNKS = 8
 """How many chunks are remembered, nearly four seconds."""
+STRIDE = 2
+"""Of so many frames one is remembered; the next one shows much the same."""
 TOO_NEAR = 1
 """So many chunks before the one that is drawn are not compared."""
 CELLS = 16
@@ -34,7 +36,7 @@ QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 class Mouths(NamedTuple):
-    """The mouths of the last chunks, of n frames in all."""
+    """The mouths of the last chunks, of n frames that are remembered."""
 
     patterns: Float[Array, "b i j n d"]
     """Of the source's patches, as the decoder draws them."""
@@ -48,12 +50,12 @@ def mouths_of(batch: int, frames: int, size: int) -> Mouths:
     """A memory of nothing, for chunks of `frames` pictures of an aligned face of `size` pixels.
 
     Raises:
-      ValueError: the face doesn't divide into cells.
+      ValueError: the face doesn't divide into cells, or the chunk into strides.
     """
-    if size % CELLS:
-        raise ValueError(f"a face of {size} pixels can't be cut into {CELLS} cells")
+    if size % CELLS or frames % STRIDE:
+        raise ValueError(f"{frames} frames of {size} pixels can't be cut into {CELLS} cells and steps of {STRIDE}")
     top, bottom, left, right = MOUTH
-    rows, columns, n, pixels = bottom - top, right - left, CHUNKS * frames, (size // CELLS) ** 2
+    rows, columns, n, pixels = bottom - top, right - left, CHUNKS * frames // STRIDE, (size // CELLS) ** 2
     patterns = jnp.zeros((batch, rows - 1, columns - 1, n, 4 * pixels))
     return Mouths(patterns, jnp.zeros((batch, rows, columns, n, 3 * pixels)), jnp.zeros((), jnp.int32))
 
@@ -86,6 +88,7 @@ def remember(
 ) -> Mouths:
     """The memory with a chunk of the source and of what the decoder drew of it; the oldest chunk leaves it."""
     chex.assert_equal_shape([reconstruction, source])
+    reconstruction, source = reconstruction[:, ::STRIDE], source[:, ::STRIDE]
     lost = _cells(source - reconstruction)
     begin = mouths.chunk % CHUNKS * source.shape[1]
     put = lambda held, new: jax.lax.dynamic_update_slice_in_dim(held, new, begin, axis=3)  # noqa: E731

@@ -16,9 +16,11 @@ def random_frames(seed: int, low: float, high: float) -> jax.Array:
 
 
 def chunk(seed: int) -> tuple[jax.Array, jax.Array]:
-    """What the decoder draws of a chunk of the source, frames that resemble each other in nothing, and the source."""
-    drawn = random_frames(seed, 0.3, 0.7)
-    return drawn, drawn + random_frames(1000 + seed, -0.2, 0.2)
+    """What the decoder draws of a chunk of the source, and the source; frames that are not remembered repeat the one
+    before, others resemble each other in nothing."""
+    once = lambda frames: jnp.repeat(frames[:, :: recall.STRIDE], recall.STRIDE, axis=1)  # noqa: E731
+    drawn = once(random_frames(seed, 0.3, 0.7))
+    return drawn, drawn + once(random_frames(1000 + seed, -0.2, 0.2))
 
 
 def memory_of(chunks) -> recall.Mouths:
@@ -106,6 +108,7 @@ def test_clips_of_a_batch_have_memories_of_their_own(chunks, recalled):
     np.testing.assert_allclose(found[1:][MOUTH], lost(chunks[3])[MOUTH], atol=0.01)
 
 
-def test_a_face_that_makes_no_cells_is_refused():
+@pytest.mark.parametrize(("frames", "size"), [(FRAMES, 40), (3, SIZE)])
+def test_a_face_that_makes_no_cells_is_refused(frames, size):
     with pytest.raises(ValueError, match="16 cells"):
-        recall.mouths_of(1, FRAMES, 40)
+        recall.mouths_of(1, frames, size)
