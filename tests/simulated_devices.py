@@ -131,16 +131,16 @@ def serve(devices: int, chunks: int = 4):
     # A function of its own: compiled programs of one function are shared, and so is their count.
     syncer._denoise = jax.jit(lambda *given: stream.denoise(*given), static_argnums=1)
     syncer._finish = jax.jit(lambda *given: stream.finish(*given), static_argnums=1)
-    rng, state, decoder, frames = np.random.default_rng(0), None, None, []
+    rng, state, drawing, frames = np.random.default_rng(0), None, None, []
     size, blank = syncer.preset.face_size, syncer.listener.blank()
     for _ in range(chunks):
         seen = rng.integers(0, 255, (1, stream.frames_per_chunk(syncer.preset), size, size, 3), dtype=np.uint8)
         chunk = stream.Chunk(seen, rng.normal(0, 0.1, blank.shape).astype(np.float32))
         state, sketch = syncer._denoised(state, chunk, jax.random.key(1))
-        decoder, drawn = syncer._drawn(decoder, sketch)
+        drawing, drawn = syncer._drawn(drawing, sketch)
         frames.append(drawn)
     kernel, cache = syncer.networks.dit.blocks.ffn_in.kernel[...], state.sampler.cache.k
-    cut = [slices(x) for x in (kernel, cache, decoder[0])]
+    cut = [slices(x) for x in (kernel, cache, drawing.decoder[0])]
     return np.stack(frames), [part._cache_size() for part in (syncer._denoise, syncer._finish)], cut
 
 

@@ -173,7 +173,7 @@ def finish(
     source = sketch.frames.astype(generated.dtype) / 255
     mouths = recall.forgotten(drawing.mouths, sketch.first)
     frames = detail.restore(generated, reconstruction, source, recall.recall(mouths, generated))
-    return Drawing(decoder, recall.remember(mouths, reconstruction, source)), frames
+    return Drawing(decoder, placement.by_clips(recall.remember(mouths, reconstruction, source))), frames
 
 
 def step(
