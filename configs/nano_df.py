@@ -9,7 +9,7 @@ Result: the mouth error of its own clips on unseen pairs is 0.239 (0.235 after 4
 more than more updates). 31 s on one H200; about 3 s an update on two cores. The bundled student then made 240 updates
 at `lr=3e-4` on 780 other pairs, whose breaths can all be heard: 20 minutes on one core, and the opening of the first
 24 held-out talkers went from 0.79 to 0.81, as an earlier estimator read it. In less time, `steady_mouth=True lr=1.8e-3`
-reaches more, even from nothing (docs/nano.md, "What a short training should do").
+reaches more, even from nothing (docs/experiments.md, "What a short training should do").
 """
 
 import ml_collections
