@@ -90,7 +90,7 @@ def ring_causal(base, part, condition, x, eps):
 def by_head(base, part, condition, x, eps):
     """Attention for CPUs, every device for its own clips and heads."""
     q, k, v, pull = (tiny.draw(seed, 4, tokens, 4, 4) for seed, tokens in zip(range(4), (24, 48, 48, 24), strict=True))
-    with mock.patch("lipforcing_jax.models.attention.CACHED", 0):
+    with mock.patch("lipforcing_jax.models.attention.AT_ONCE", 0):
         out, back = jax.vjp(lambda *given: attend(*given, jnp.tril(jnp.ones((3, 6), bool)), backend="by_head"), q, k, v)
     return out, back(pull)
 

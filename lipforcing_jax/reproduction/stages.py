@@ -32,8 +32,15 @@ def ablation(name: str, start: str = "stage1", **changes: Any) -> Stage:
 STUDENT = "sw_dmd_reward"
 """The student of the whole recipe, which becomes the bundled one."""
 SPEECH = "speech"
+FIRST_EAR = "first_ear"
+FURTHER = {
+    "start": f"{FIRST_EAR}.safetensors", "clips": 5312, "steps": 1750, "phone_weight": 0.0, "peak_lr": 8e-4,
+    "warmup": 50, "seed": 50_000,
+}  # fmt: skip
+"""How an ear that knows phones goes on with mouths alone, which are what it is for."""
 TRAININGS = (
-    Stage("ear", "nano_audio", (SPEECH,)),
+    Stage("first_ear", "nano_audio", (SPEECH,), {"name": FIRST_EAR}),
+    Stage("ear", "nano_audio", ("first_ear",), FURTHER),
     Stage("autoencoder", "nano_vae", (SPEECH,)),
     Stage("talkers", "nano_talkers", ("ear", "autoencoder")),
     Stage("teacher", "nano_teacher", ("talkers",)),
@@ -64,10 +71,10 @@ def t_list_of(student: str) -> tuple[float, ...]:
 TWO_CORES: dict[str, dict[str, Any]] = {
     "nano_audio": {"clips": 3200, "steps": 3000, "workers": 2},
     "nano_vae": {"clips": 500, "steps": 2500, "lips_weight": 40.0},
-    "nano_talkers": {"pairs": 600, "speech_clips": 1200},
+    "nano_talkers": {"pairs": 1000, "speech_clips": 2000},
     "nano_syncnet": {"pairs": 280, "seen_pairs": 100, "speech_clips": 560, "steps": 1500},
-    "nano_teacher": {"steps": 1000, "batch": 4, "lr": 1.8e-3, "steady_mouth": True},
-    "nano_df": {"steps": 4000, "batch": 4, "lr": 1.8e-3, "steady_mouth": True},
+    "nano_teacher": {"steps": 2000, "batch": 2, "lr": 1.5e-3, "steady_mouth": True},
+    "nano_df": {"steps": 4500, "batch": 4, "lr": 1.8e-3, "steady_mouth": True},
     "stage1_0833": {"steps": 400, "lr": 6e-4},
     "nano_sf": {"steps": 60, "steady_mouth": True},
 }  # fmt: skip
@@ -78,6 +85,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
     "nano_audio": {
         "clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8, "workers": 0
     },
+    "ear": {"clips": 32, "steps": 2, "warmup": 0},
     "nano_vae": {
         "clips": 8, "clip_frames": 8, "component_stride": 1, "speech_clips": 32, "speech_frames": 53, "steps": 2,
         "batch": 1, "frames": 8, "lips_weight": 40.0,
@@ -98,7 +106,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
 """Changes by which the recipe runs whole in a few minutes and teaches nothing."""
 
 
-GIVEN = ("ear", "autoencoder", "sync_net")
+GIVEN = ("first_ear", "ear", "autoencoder", "sync_net")
 """Trainings whose results a recipe that goes on from finished weights takes over."""
 BASE = "base.safetensors"
 """The network that the teacher of such a recipe begins as."""

@@ -100,8 +100,9 @@ def train(config, workdir: Path) -> Path:
     Raises:
       UserError: the ear to go on from lies where the result goes.
     """
-    if config.start == networks.FILES["ear"]:
-        raise UserError(f"The result goes to {config.start} in {workdir}; copy the ear to start from to another name.")
+    file = f"{config.name}.safetensors"
+    if config.start == file:
+        raise UserError(f"The result goes to {file} in {workdir}; copy the ear to start from to another name.")
     preset = presets.by_name(config.preset)
     shards, held = speak(config, workdir)
     heldout = speech_dataset.load(held)
@@ -123,7 +124,7 @@ def train(config, workdir: Path) -> Path:
 
     def export(state) -> Path:
         encoder = nnx.merge(graphdef, state.average).encoder
-        return store.save_module(workdir / "audio.safetensors", encoder, np.float16, {"stage": "audio"})
+        return store.save_module(workdir / file, encoder, np.float16, {"stage": "audio"})
 
     def evaluate(state):
         export(state)
@@ -133,7 +134,7 @@ def train(config, workdir: Path) -> Path:
         train_state.create(params, optimiser),
         train_state.make_step(loss, optimiser, config.average_decay, former),
         drawn(Batches(tuple(shards), config.seed, config.batch, config.frames), config.loaders),
-        steps=config.steps, workdir=workdir / "audio", seed=config.seed, evaluate=evaluate,
+        steps=config.steps, workdir=workdir / config.name, seed=config.seed, evaluate=evaluate,
         save_every=config.save_every, record=config.to_dict(),
     )  # fmt: skip
     return export(state)

@@ -44,7 +44,7 @@ def test_few_logits_are_made_together_and_many_one_head_at_a_time(monkeypatch):
 
     logits = 2 * 8 * 96 * 96 * 4
     assert room("by_head") == room("xla") > logits
-    monkeypatch.setattr(attention, "CACHED", 2 * 8 * 96 * 96 - 1)
+    monkeypatch.setattr(attention, "AT_ONCE", 2 * 8 * 96 * 96 - 1)
     assert room("by_head") < logits
 
 

@@ -86,7 +86,7 @@ def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monk
     for _ in range(2):
         with pytest.raises(Stopped):
             run.reproduce(tmp_path, SMALL, tmp_path / "report", lambda text: None)
-    assert begun == ["speech", "ear", "autoencoder", "talkers", "teacher", "teacher"]
+    assert begun == ["speech", "first_ear", "ear", "autoencoder", "talkers", "teacher", "teacher"]
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path, monkeypatch):
