@@ -74,9 +74,9 @@ TWO_CORES: dict[str, dict[str, Any]] = {
     "nano_talkers": {"pairs": 1000, "speech_clips": 2000},
     "nano_syncnet": {"pairs": 280, "seen_pairs": 100, "speech_clips": 560, "steps": 1500},
     "nano_teacher": {"steps": 2000, "batch": 2, "lr": 1.5e-3, "steady_mouth": True},
-    "nano_df": {"steps": 4500, "batch": 4, "lr": 1.8e-3, "steady_mouth": True},
-    "stage1_0833": {"steps": 400, "lr": 6e-4},
-    "nano_sf": {"steps": 60, "steady_mouth": True},
+    "nano_df": {"steps": 9000, "batch": 2, "lr": 1.5e-3, "steady_mouth": True},
+    "stage1_0833": {"steps": 800, "lr": 6e-4},
+    "nano_sf": {"steps": 40, "steady_mouth": True},
 }  # fmt: skip
 """Changes by which the recipe fits into four to five hours of two cores: a third of them goes to stage 1, whose updates
 teach a mouth more in the same time than the teacher's. What is trained so shortly copies its source's mouth, so it is

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from lipforcing_jax.media.mouth_mask import lips_cells
 
-MEMORY = 4
-"""Chunks, about two seconds: long beside a syllable, short beside a turn of the head."""
+MEMORY = 2
+"""Chunks, about a second: longer than a syllable, short beside a turn of the head."""
 
 
 def remember(
