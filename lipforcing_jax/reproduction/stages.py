@@ -74,7 +74,7 @@ TWO_CORES: dict[str, dict[str, Any]] = {
     "nano_talkers": {"pairs": 1000, "speech_clips": 2000},
     "nano_syncnet": {"pairs": 280, "seen_pairs": 100, "speech_clips": 560, "steps": 1500},
     "nano_teacher": {"steps": 2000, "batch": 2, "lr": 1.5e-3, "steady_mouth": True},
-    "nano_df": {"steps": 9000, "batch": 2, "lr": 1.3e-3, "steady_mouth": True},
+    "nano_df": {"steps": 7500, "batch": 2, "lr": 1.3e-3, "steady_mouth": True},
     "stage1_0833": {"steps": 800, "lr": 6e-4},
     "nano_sf": {"steps": 40, "steady_mouth": True},
 }  # fmt: skip
