@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "stage": "audio",
-            "name": "audio",
+            "name": "audio",  # of the weights; what hears elsewhere looks for audio.safetensors
             "preset": "nano",
             "seed": 0,
             "start": "",  # an ear to go on from; what reads its code stays as it is, so that others still understand it

@@ -37,7 +37,7 @@ FURTHER = {
     "start": f"{FIRST_EAR}.safetensors", "clips": 5312, "steps": 1750, "phone_weight": 0.0, "peak_lr": 8e-4,
     "warmup": 50, "seed": 50_000,
 }  # fmt: skip
-"""How an ear that knows phones goes on with mouths alone, which are what it is for."""
+"""How an ear that knows phones goes on with mouths alone, which are what it is for; what reads its code stays."""
 TRAININGS = (
     Stage("first_ear", "nano_audio", (SPEECH,), {"name": FIRST_EAR}),
     Stage("ear", "nano_audio", ("first_ear",), FURTHER),
