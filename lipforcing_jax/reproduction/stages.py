@@ -112,13 +112,13 @@ BASE = "base.safetensors"
 """The network that the teacher of such a recipe begins as."""
 ONWARD: dict[str, dict[str, Any]] = {
     "nano_talkers": {"first": 3200, "pairs": 600, "speech_clips": 1200},
-    "nano_teacher": {"start": BASE, "steps": 1500, "batch": 4, "lr": 6e-4},
-    "nano_df": {"steps": 400, "lr": 3e-4},
+    "nano_teacher": {"start": BASE, "steps": 1500, "batch": 4, "lr": 6e-4, "steady_mouth": True},
+    "nano_df": {"steps": 400, "lr": 3e-4, "steady_mouth": True},
     "stage1_0833": {"steps": 100},
-    "nano_sf": {"steps": 150},
+    "nano_sf": {"steps": 150, "steady_mouth": True},
 }
-"""How the recipe changes where it goes on from the bundled weights: fewer updates, and faces that they have not seen,
-which are those of seeds from 3200 on: the bundled student learnt from some below."""
+"""How the recipe changes where it goes on from the bundled weights: fewer updates, mouths held as these know them, and
+faces that they have not seen, which are those of seeds from 3200 on."""
 
 
 @dataclass(frozen=True)
