@@ -23,7 +23,18 @@ from lipforcing_jax.reproduction import report
 from lipforcing_jax.reproduction.comparison import Cast, Row, judged
 from lipforcing_jax.reproduction.report import Findings
 from lipforcing_jax.reproduction.side_by_side import Say, Task, run_all
-from lipforcing_jax.reproduction.stages import BASE, SPEECH, STUDENT, TRAININGS, Size, Stage, network_of, t_list_of
+from lipforcing_jax.reproduction.stages import (
+    BASE,
+    EAR,
+    LAST_EAR,
+    SPEECH,
+    STUDENT,
+    TRAININGS,
+    Size,
+    Stage,
+    network_of,
+    t_list_of,
+)
 from lipforcing_jax.sampling.bidirectional import Guidance
 from lipforcing_jax.sampling.stream import Networks
 from lipforcing_jax.training import audio_encoder
@@ -118,7 +129,7 @@ def everything(preset: Preset, size: Size, workdir: Path) -> list[Task]:
 def trainings(size: Size, workdir: Path) -> list[Task]:
     """Every training that a size makes, after the speech of which ear and autoencoder learn."""
     made = [stage for stage in TRAININGS if stage.name not in size.left_out]
-    speech = [Task(SPEECH, partial(speak, stage, size, workdir)) for stage in made if stage.name == "ear"]
+    speech = [Task(SPEECH, partial(speak, stage, size, workdir)) for stage in made if stage.name == EAR]
     return speech + [Task(stage.name, partial(train, stage, size, workdir), stage.after) for stage in made]
 
 
@@ -126,7 +137,7 @@ def comparisons(preset: Preset, size: Size, workdir: Path) -> list[Task]:
     """What is measured once the networks are there: each rival by itself, and the teacher's trajectories."""
     task = lambda name, work, *after: Task(name, partial(work, preset, size, workdir), after)  # noqa: E731
     return [
-        task("student", deliver, STUDENT, "ear", "autoencoder"),
+        task("student", deliver, STUDENT, LAST_EAR, EAR, "autoencoder"),
         task("talkers_heldout", meet_talkers, "sync_net"),
         *(
             Task(f"compare_{name}", partial(compare, preset, size, workdir, name),
@@ -198,8 +209,11 @@ def deliver(preset: Preset, size: Size, workdir: Path) -> None:
     """The finished student with all that it needs, in a folder of its own that bears the preset's name."""
     folder = workdir / preset.name
     folder.mkdir(exist_ok=True)
+    finished = {networks.FILES["dit"]: STUDENT}
+    if LAST_EAR not in size.left_out:
+        finished[networks.FILES["ear"]] = LAST_EAR
     for name in networks.FILES.values():
-        source = f"{STUDENT}.safetensors" if name == networks.FILES["dit"] else name
+        source = f"{finished[name]}.safetensors" if name in finished else name
         shutil.copyfile(workdir / source, folder / name)
 
 
@@ -261,7 +275,8 @@ def meet_talkers(preset: Preset, size: Size, workdir: Path) -> None:
 
 def compare(preset: Preset, size: Size, workdir: Path, name: str) -> None:
     """The file of one rival's rows in `workdir/results`."""
-    parts = (networks.FILES["vae"], networks.FILES["ear"], networks.SYNC_NET, f"{network_of(name)}.safetensors")
+    ear = f"{PRESET}/{networks.FILES['ear']}"
+    parts = (networks.FILES["vae"], ear, networks.SYNC_NET, f"{network_of(name)}.safetensors")
     rival = Troupe.of(preset, workdir).rivals(size)[name]()
     judged(
         workdir / "results" / f"{name}.json", [workdir / part for part in parts], examiner_of(preset, workdir),
@@ -289,7 +304,8 @@ def analyse(preset: Preset, size: Size, workdir: Path) -> None:
     folder, study = workdir / "results", size.study
     cast = replace(cast_of(preset, size, workdir), count=size.trajectories)
     teacher = Troupe.of(preset, workdir).teacher(GUIDED, size.teacher_steps)
-    of_these = store.sha256([workdir / "teacher.safetensors", workdir / networks.SYNC_NET])[:16]
+    these = ("teacher.safetensors", networks.SYNC_NET, f"{PRESET}/{networks.FILES['ear']}")
+    of_these = store.sha256([workdir / name for name in these])[:16]
     clips = workdir / "trajectories" / of_these
     rows = trajectory.run(teacher, examiner_of(preset, workdir), cast.numbered(), clips, study)
     summary = trajectory.summarise(rows, study)

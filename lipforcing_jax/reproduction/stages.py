@@ -6,6 +6,7 @@ from typing import Any
 from lipforcing_jax.evaluation.eval_talkers import FIT_CLIPS
 from lipforcing_jax.evaluation.rivals import ROUNDS
 from lipforcing_jax.evaluation.trajectory import Study
+from lipforcing_jax.weights.networks import FILES
 
 RELEASED = (0.999, 0.769, 0.0)
 EARLIER = (0.999, 0.833, 0.0)
@@ -32,19 +33,24 @@ def ablation(name: str, start: str = "stage1", **changes: Any) -> Stage:
 STUDENT = "sw_dmd_reward"
 """The student of the whole recipe, which becomes the bundled one."""
 SPEECH = "speech"
-FIRST_EAR = "first_ear"
-FURTHER = {
-    "start": f"{FIRST_EAR}.safetensors", "clips": 5312, "steps": 1750, "phone_weight": 0.0, "peak_lr": 8e-4,
-    "warmup": 50, "seed": 50_000,
-}  # fmt: skip
-"""How an ear that knows phones goes on with mouths alone, which are what it is for; what reads its code stays."""
+FIRST_EAR, EAR, LAST_EAR = "first_ear", "ear", "last_ear"
+"""An ear that knows phones, the one by which the talkers are encoded, and the one that the finished student has."""
+FURTHER = {"clips": 5312, "phone_weight": 0.0, "peak_lr": 8e-4, "warmup": 50}
+"""How an ear goes on with mouths alone, which are what it is for. What reads its code stays, and the code nearly does,
+so whoever learns by the code of one ear is at home with the next."""
 TRAININGS = (
-    Stage("first_ear", "nano_audio", (SPEECH,), {"name": FIRST_EAR}),
-    Stage("ear", "nano_audio", ("first_ear",), FURTHER),
+    Stage(FIRST_EAR, "nano_audio", (SPEECH,), {"name": FIRST_EAR}),
+    Stage(
+        EAR, "nano_audio", (FIRST_EAR,), FURTHER | {"start": f"{FIRST_EAR}.safetensors", "steps": 1750, "seed": 50_000}
+    ),
     Stage("autoencoder", "nano_vae", (SPEECH,)),
-    Stage("talkers", "nano_talkers", ("ear", "autoencoder")),
+    Stage("talkers", "nano_talkers", (EAR, "autoencoder")),
     Stage("teacher", "nano_teacher", ("talkers",)),
     Stage("sync_net", "nano_syncnet", ("talkers",)),
+    Stage(
+        LAST_EAR, "nano_audio", (EAR,),
+        FURTHER | {"name": LAST_EAR, "start": FILES["ear"], "steps": 3000, "seed": 60_000},
+    ),
     Stage("stage1", "nano_df", ("teacher",)),
     ablation(STUDENT),
     Stage(
@@ -85,7 +91,8 @@ MINIATURE: dict[str, dict[str, Any]] = {
     "nano_audio": {
         "clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8, "workers": 0
     },
-    "ear": {"clips": 32, "steps": 2, "warmup": 0},
+    EAR: {"clips": 32, "steps": 2, "warmup": 0},
+    LAST_EAR: {"clips": 32, "steps": 2, "warmup": 0},
     "nano_vae": {
         "clips": 8, "clip_frames": 8, "component_stride": 1, "speech_clips": 32, "speech_frames": 53, "steps": 2,
         "batch": 1, "frames": 8, "lips_weight": 40.0,
@@ -106,7 +113,7 @@ MINIATURE: dict[str, dict[str, Any]] = {
 """Changes by which the recipe runs whole in a few minutes and teaches nothing."""
 
 
-GIVEN = ("first_ear", "ear", "autoencoder", "sync_net")
+GIVEN = (FIRST_EAR, EAR, LAST_EAR, "autoencoder", "sync_net")
 """Trainings whose results a recipe that goes on from finished weights takes over."""
 BASE = "base.safetensors"
 """The network that the teacher of such a recipe begins as."""

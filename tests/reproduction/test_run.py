@@ -8,7 +8,7 @@ from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.models import presets
 from lipforcing_jax.reproduction import run
 from lipforcing_jax.reproduction.run import Notes, take_over
-from lipforcing_jax.reproduction.stages import BASE, GIVEN, GOING_ON, LONG, SMALL, TRAININGS, WHOLE
+from lipforcing_jax.reproduction.stages import BASE, GIVEN, GOING_ON, LAST_EAR, LONG, SMALL, STUDENT, TRAININGS, WHOLE
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks
 
@@ -70,6 +70,19 @@ def test_there_is_speech_for_every_pair(size):
 
 def test_a_run_from_weights_leaves_out_what_it_is_given():
     assert {*GIVEN} <= {*GOING_ON.left_out}
+
+
+@pytest.mark.parametrize("size, ear", [(SMALL, "the last ear"), (GOING_ON, "the ear")], ids=["made", "taken over"])
+def test_the_finished_student_has_the_last_ear_that_was_made(size, ear, tmp_path):
+    """Where ears are taken over there is one only, and none of an earlier run is mistaken for a later one."""
+    for file, content in (
+        (f"{STUDENT}.safetensors", "the student"), (networks.FILES["vae"], "the autoencoder"),
+        (networks.FILES["ear"], "the ear"), (f"{LAST_EAR}.safetensors", "the last ear"),
+    ):  # fmt: skip
+        (tmp_path / file).write_text(content)
+    run.deliver(presets.by_name(run.PRESET), size, tmp_path)
+    delivered = {part: (tmp_path / run.PRESET / name).read_text() for part, name in networks.FILES.items()}
+    assert delivered == {"dit": "the student", "vae": "the autoencoder", "ear": ear}
 
 
 def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monkeypatch):
