@@ -9,7 +9,7 @@ Result: the mouth error of its own clips on unseen pairs is 0.239 (0.235 after 4
 more than more updates). 31 s on one H200; about 3 s an update on two cores.
 
 The bundled student learnt by `batch=2 steps=7500 lr=1.3e-3 steady_mouth=True` on 1000 pairs, 1.8 updates a second on
-two cores: of 24 held-out talkers its opening is 0.82, its mouth 28.2 dB from the truth (unchanged source: 25.1).
+two cores: on 24 held-out talkers its opening is 0.82, its mouth's PSNR 28.2 dB (unchanged source: 25.1).
 docs/experiments.md, "What a short training should do", tells why so.
 """
 
