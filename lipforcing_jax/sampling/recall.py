@@ -4,8 +4,9 @@ What the autoencoder lost where nothing moved is known (`sampling/detail.py`). W
 same speaker has shown many mouths by then. Query is a patch of the generated mouth, keys are the patches at the same
 place in earlier frames of the source, both as the decoder draws them, so that like is compared with like; values are
 what it lost of the latter. Patches are compared by their pattern alone, since what a small network draws is paler than
-a mouth. Frames just before the one to be drawn are left out: they resemble it by their place and light, and their lips
-say what the source says at this moment.
+a mouth. Frames of the chunk to be drawn and of the one before are left out: they resemble it by their place and light,
+and their lips say what the source says at this moment. Where a clip has no others yet they have to do, since a smear is
+worse, but must resemble the patch more.
 """
 
 from typing import NamedTuple
@@ -16,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int
 
-CHUNKS = 8
-"""How many chunks are remembered, nearly four seconds."""
+CHUNKS = 9
+"""How many chunks are remembered, the one that is drawn among them: four seconds before it."""
 STRIDE = 2
 """Of so many frames one is remembered; the next one shows much the same."""
-TOO_NEAR = 1
-"""So many chunks before the one that is drawn are not compared."""
+TOO_NEAR = 2
+"""So many chunks, the one that is drawn among them, are not compared once there are others."""
 CELLS = 16
 """Cells along one side of the aligned face; a patch has two by two of them, and the next one begins a cell further."""
 MOUTH = (8, 16, 3, 13)
@@ -30,6 +31,9 @@ SHARPNESS = 0.2
 """Spread of the attention over distances, as a share of the smallest: if nothing is like the patch, many take part."""
 FAINT = 2 / 255
 """Patterns much weaker than this are noise, and alike to none."""
+STRICT, NEAR_STRICT = 2, 6
+"""Powers of a likeness by which its detail counts: of mouths some time ago, and of those that are too near. The square
+of a correlation is the share of one pattern that the other explains."""
 LUMINANCE = (0.299, 0.587, 0.114)
 QUARTERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Row and column of each cell within a patch."""
@@ -43,7 +47,7 @@ class Mouths(NamedTuple):
     lost: Float[Array, "b i2 j2 n k"]
     """What the decoder lost of the source, cell by cell."""
     chunk: Int[Array, ""]
-    """How many chunks of the clip have been remembered."""
+    """How many chunks of the clip have been remembered, the one that is drawn among them."""
 
 
 def mouths_of(batch: int, frames: int, size: int) -> Mouths:
@@ -69,18 +73,21 @@ def recall(mouths: Mouths, generated: Float[Array, "b t s s 3"]) -> Float[Array,
     """The detail to be added to a chunk's generated frames, as the decoder drew them; 0 far from the mouth.
 
     It is the weaker, the less what is remembered looks like what was generated.
+
+    Args:
+      mouths: with this chunk remembered.
     """
     chex.assert_rank(generated, 5)
     size, cell, known = generated.shape[2], generated.shape[2] // CELLS, _known(mouths)
     alike = jnp.einsum("bijtd,bijnd->bijtn", _patterns(_cells(generated)), mouths.patterns)
     nearest = 1 - jnp.where(known, alike, -1).max(axis=-1, keepdims=True)
     weights = jax.nn.softmax(jnp.where(known, alike / (SHARPNESS * nearest + 1e-6), -1e9))
-    # The square of a correlation is the share of one pattern that the other explains.
-    weights *= jnp.maximum((weights * alike).sum(axis=-1, keepdims=True), 0) ** 2
+    strict = jnp.where(mouths.chunk > TOO_NEAR, STRICT, NEAR_STRICT)
+    weights *= jnp.maximum((weights * alike).sum(axis=-1, keepdims=True), 0) ** strict
     quarters = jnp.einsum("bijqtn,bijnk->bijqtk", _quartered(weights, axis=3), mouths.lost)
     quarters = quarters.reshape(*quarters.shape[:-1], cell, cell, 3)
     detail = jnp.einsum("bijqtyxc,ijqyx->bijtyxc", quarters, _windows(cell))
-    return _placed(jnp.where(known.any(), detail, 0), size)
+    return _placed(detail, size)
 
 
 def remember(
@@ -100,10 +107,10 @@ def remember(
 
 
 def _known(mouths: Mouths) -> Bool[Array, " n"]:
-    """Which of the remembered frames may be compared."""
+    """Which of the remembered frames may be compared: those that aren't too near, or of those the farthest chunk."""
     frames = mouths.lost.shape[3]
     age = (mouths.chunk - 1 - jnp.arange(frames) // (frames // CHUNKS)) % CHUNKS
-    return (age >= TOO_NEAR) & (age < mouths.chunk)
+    return (age >= jnp.minimum(TOO_NEAR, mouths.chunk - 1)) & (age < mouths.chunk)
 
 
 def _cells(frames: Float[Array, "b t s s 3"]) -> Float[Array, "b i j t y x 3"]:

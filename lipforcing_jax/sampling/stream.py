@@ -171,9 +171,9 @@ def finish(
     drawn, decoder = draw(networks.codec, both, drawing.decoder, sketch.first)
     generated, reconstruction = jnp.split(drawn, 2)
     source = sketch.frames.astype(generated.dtype) / 255
-    mouths = recall.forgotten(drawing.mouths, sketch.first)
+    mouths = recall.remember(recall.forgotten(drawing.mouths, sketch.first), reconstruction, source)
     frames = detail.restore(generated, reconstruction, source, recall.recall(mouths, generated))
-    return Drawing(decoder, placement.by_clips(recall.remember(mouths, reconstruction, source))), frames
+    return Drawing(decoder, placement.by_clips(mouths)), frames
 
 
 def step(
