@@ -21,7 +21,7 @@ def add_reproduce(commands, number) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--miniature", action="store_true", help="everything in about three minutes, teaching nothing")
     how.add_argument("--long", action="store_true", help="the experiment files as they are: most of a day instead of "
-                     "about five hours, on two cores")  # fmt: skip
+                     "four to five hours, on two cores")  # fmt: skip
     how.add_argument("--onward", nargs="?", const=BUNDLED, metavar="DIR",
                      help="take ear, autoencoder and SyncNet from a folder of weights and let the teacher begin as its "
                      "student (default: bundled, those of the package)")  # fmt: skip
