@@ -84,9 +84,9 @@ TWO_CORES: dict[str, dict[str, Any]] = {
     "stage1_0833": {"steps": 800, "lr": 6e-4},
     "nano_sf": {"steps": 40, "steady_mouth": True},
 }  # fmt: skip
-"""Changes by which the recipe fits into four to five hours of two cores: a quarter of them goes to stage 1, whose updates
-teach a mouth more in the same time than the teacher's. What is trained so shortly copies its source's mouth, so it is
-held."""
+"""Changes by which the recipe fits into four to five hours of two cores: a quarter of them goes to stage 1, whose
+updates teach a mouth more in the same time than the teacher's. What is trained so shortly copies its source's mouth, so
+it is held."""
 MINIATURE: dict[str, dict[str, Any]] = {
     "nano_audio": {
         "clips": 32, "heldout_clips": 32, "clip_frames": 53, "steps": 2, "batch": 2, "frames": 8, "workers": 0
