@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 CHUNKS = 9
-"""How many chunks are remembered, the one that is drawn among them: four seconds before it."""
+"""How many chunks are remembered, the one that is drawn among them: nearly four seconds before it."""
 STRIDE = 2
 """Of so many frames one is remembered; the next one shows much the same."""
 TOO_NEAR = 2
