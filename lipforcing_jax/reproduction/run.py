@@ -130,7 +130,14 @@ def trainings(size: Size, workdir: Path) -> list[Task]:
     """Every training that a size makes, after the speech of which ear and autoencoder learn."""
     made = [stage for stage in TRAININGS if stage.name not in size.left_out]
     speech = [Task(SPEECH, partial(speak, stage, size, workdir)) for stage in made if stage.name == EAR]
-    return speech + [Task(stage.name, partial(train, stage, size, workdir), stage.after) for stage in made]
+    return speech + [Task(stage.name, partial(train, stage, size, workdir), needed(stage, size)) for stage in made]
+
+
+def needed(stage: Stage, size: Size) -> tuple[str, ...]:
+    """The stages that come before one: those that it names, and those that make the networks that it begins with."""
+    config = config_of(stage, size)
+    networks_of = {Path(config.get(field, "")).stem for field in ("start", "teacher")}
+    return (*stage.after, *(made.name for made in TRAININGS if made.name in networks_of and made.name != stage.name))
 
 
 def comparisons(preset: Preset, size: Size, workdir: Path) -> list[Task]:
@@ -167,7 +174,7 @@ def train(stage: Stage, size: Size, workdir: Path) -> None:
 
 
 def take_over(weights: Path, workdir: Path) -> None:
-    """Copies finished weights into the work folder, the student as the network that the teacher begins as.
+    """Copies finished weights into the work folder, the student as what teacher and student begin as.
 
     Raises:
       UserError: one of them is missing.

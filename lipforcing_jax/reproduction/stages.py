@@ -20,14 +20,14 @@ class Stage:
     name: str
     config: str
     after: tuple[str, ...] = ()
-    """The stages whose results it needs."""
+    """The stages whose results it needs, besides those whose networks its `start` and `teacher` are."""
     changes: dict[str, Any] = field(default_factory=dict)
 
 
 def ablation(name: str, start: str = "stage1", **changes: Any) -> Stage:
     """A stage 2 from one of the students of stage 1."""
     changes = {"name": name, "start": f"{start}.safetensors"} | changes
-    return Stage(name, "nano_sf", (start, "teacher", "sync_net"), changes)
+    return Stage(name, "nano_sf", ("sync_net",), changes)
 
 
 STUDENT = "sw_dmd_reward"
@@ -41,7 +41,8 @@ so whoever learns by the code of one ear is at home with the next."""
 TRAININGS = (
     Stage(FIRST_EAR, "nano_audio", (SPEECH,), {"name": FIRST_EAR}),
     Stage(
-        EAR, "nano_audio", (FIRST_EAR,), FURTHER | {"start": f"{FIRST_EAR}.safetensors", "steps": 1750, "seed": 50_000}
+        EAR, "nano_audio",
+        changes=FURTHER | {"start": f"{FIRST_EAR}.safetensors", "steps": 1750, "seed": 50_000},
     ),
     Stage("autoencoder", "nano_vae", (SPEECH,)),
     Stage("talkers", "nano_talkers", (EAR, "autoencoder")),
@@ -51,10 +52,11 @@ TRAININGS = (
         LAST_EAR, "nano_audio", (EAR,),
         FURTHER | {"name": LAST_EAR, "start": FILES["ear"], "steps": 3000, "seed": 60_000},
     ),
-    Stage("stage1", "nano_df", ("teacher",)),
+    Stage("stage1", "nano_df", ("talkers",)),
     ablation(STUDENT),
     Stage(
-        "stage1_0833", "nano_df", ("stage1",), {"name": "stage1_0833", "start": "stage1.safetensors", "t_list": EARLIER}
+        "stage1_0833", "nano_df", ("talkers",),
+        {"name": "stage1_0833", "start": "stage1.safetensors", "t_list": EARLIER},
     ),
     ablation("dmd_guided", window_low=0.0, window_high=1.0, reward="none"),
     ablation("dmd_unguided", guidance=1.0, reward="none"),
@@ -116,16 +118,15 @@ MINIATURE: dict[str, dict[str, Any]] = {
 GIVEN = (FIRST_EAR, EAR, LAST_EAR, "autoencoder", "sync_net")
 """Trainings whose results a recipe that goes on from finished weights takes over."""
 BASE = "base.safetensors"
-"""The network that the teacher of such a recipe begins as."""
+"""The student among these weights, which such a recipe's teacher and student both begin as."""
 ONWARD: dict[str, dict[str, Any]] = {
-    "nano_talkers": {"first": 3200, "pairs": 600, "speech_clips": 1200},
-    "nano_teacher": {"start": BASE, "steps": 1500, "batch": 4, "lr": 6e-4, "steady_mouth": True},
-    "nano_df": {"steps": 400, "lr": 3e-4, "steady_mouth": True},
-    "stage1_0833": {"steps": 100},
-    "nano_sf": {"steps": 150, "steady_mouth": True},
+    "nano_talkers": {"first": 3200, "pairs": 900, "speech_clips": 1800},
+    "nano_teacher": {"start": BASE, "steps": 1200, "batch": 2, "lr": 8e-4, "steady_mouth": True},
+    "nano_df": {"start": BASE, "steps": 5000, "batch": 2, "lr": 8e-4, "steady_mouth": True},
+    "nano_sf": {"steps": 40, "steady_mouth": True},
 }
-"""How the recipe changes where it goes on from the bundled weights: fewer updates, mouths held as these know them, and
-faces that they have not seen, which are those of seeds from 3200 on."""
+"""How the recipe changes where it goes on from the bundled weights: its student learns on by stage 1, beside a teacher
+that is made of it; mouths are held as these weights know them; and their faces, of seeds from 3200 on, are new ones."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ LONG = Size(
 )  # fmt: skip
 """The experiment files as they are."""
 WHOLE = replace(LONG, name="whole", changes=TWO_CORES, trajectories=6)
-GOING_ON = replace(WHOLE, name="onward", changes=ONWARD, left_out=(*GIVEN, "sw_dmd_reward_0833"))
+GOING_ON = replace(WHOLE, name="onward", changes=ONWARD, left_out=(*GIVEN, "stage1_0833", "sw_dmd_reward_0833"))
 SMALL = Size(
     "miniature", MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2,
     rounds=1,

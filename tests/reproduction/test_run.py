@@ -8,7 +8,19 @@ from lipforcing_jax.errors import Stopped, UserError
 from lipforcing_jax.models import presets
 from lipforcing_jax.reproduction import run
 from lipforcing_jax.reproduction.run import Notes, take_over
-from lipforcing_jax.reproduction.stages import BASE, GIVEN, GOING_ON, LAST_EAR, LONG, SMALL, STUDENT, TRAININGS, WHOLE
+from lipforcing_jax.reproduction.stages import (
+    BASE,
+    EAR,
+    FIRST_EAR,
+    GIVEN,
+    GOING_ON,
+    LAST_EAR,
+    LONG,
+    SMALL,
+    STUDENT,
+    TRAININGS,
+    WHOLE,
+)
 from lipforcing_jax.training import run as training
 from lipforcing_jax.weights import networks
 
@@ -70,6 +82,18 @@ def test_there_is_speech_for_every_pair(size):
 
 def test_a_run_from_weights_leaves_out_what_it_is_given():
     assert {*GIVEN} <= {*GOING_ON.left_out}
+
+
+def test_a_stage_waits_for_the_networks_that_it_begins_with():
+    """From nothing the student begins as the teacher; from finished weights both begin as the student among them, so
+    they are trained beside each other."""
+    needs = lambda size: {stage.name: {*run.needed(stage, size)} for stage in TRAININGS}  # noqa: E731
+    assert needs(WHOLE)["stage1"] == {"talkers", "teacher"} and needs(GOING_ON)["stage1"] == {"talkers"}
+    assert needs(GOING_ON)["teacher"] == needs(WHOLE)["teacher"] == {"talkers"}
+    for size in (WHOLE, GOING_ON):
+        assert needs(size)[STUDENT] == {"stage1", "teacher", "sync_net"}
+        assert needs(size)["sw_dmd_reward_0833"] == {"stage1_0833", "teacher", "sync_net"}
+    assert needs(WHOLE)[EAR] == {FIRST_EAR}
 
 
 @pytest.mark.parametrize("size, ear", [(SMALL, "the last ear"), (GOING_ON, "the ear")], ids=["made", "taken over"])
