@@ -213,13 +213,14 @@ def taken(weights: Path, workdir: Path) -> dict[Path, Path]:
 
 
 def deliver(preset: Preset, size: Size, workdir: Path) -> None:
-    """The finished student with all that it needs, in a folder of its own that bears the preset's name."""
+    """The finished student with all that it needs, and the SyncNet by which another run goes on from it, in a folder of
+    its own that bears the preset's name."""
     folder = workdir / preset.name
     folder.mkdir(exist_ok=True)
     finished = {networks.FILES["dit"]: STUDENT}
     if LAST_EAR not in size.left_out:
         finished[networks.FILES["ear"]] = LAST_EAR
-    for name in networks.FILES.values():
+    for name in (*networks.FILES.values(), networks.SYNC_NET):
         source = f"{finished[name]}.safetensors" if name in finished else name
         shutil.copyfile(workdir / source, folder / name)
 

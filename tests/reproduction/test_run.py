@@ -102,11 +102,24 @@ def test_the_finished_student_has_the_last_ear_that_was_made(size, ear, tmp_path
     for file, content in (
         (f"{STUDENT}.safetensors", "the student"), (networks.FILES["vae"], "the autoencoder"),
         (networks.FILES["ear"], "the ear"), (f"{LAST_EAR}.safetensors", "the last ear"),
+        (networks.SYNC_NET, "the SyncNet"),
     ):  # fmt: skip
         (tmp_path / file).write_text(content)
     run.deliver(presets.by_name(run.PRESET), size, tmp_path)
     delivered = {part: (tmp_path / run.PRESET / name).read_text() for part, name in networks.FILES.items()}
     assert delivered == {"dit": "the student", "vae": "the autoencoder", "ear": ear}
+
+
+def test_a_run_goes_on_from_what_another_has_delivered(tmp_path):
+    """Into its work folder goes all that it needs: the student, and the SyncNet that rewards it."""
+    for file in (f"{STUDENT}.safetensors", f"{LAST_EAR}.safetensors", *NAMES):
+        (tmp_path / file).write_text(file)
+    run.deliver(presets.by_name(run.PRESET), WHOLE, tmp_path)
+    (tmp_path / "next").mkdir()
+    take_over(tmp_path / run.PRESET, tmp_path / "next")
+    assert (tmp_path / "next" / BASE).read_text() == f"{STUDENT}.safetensors"
+    assert (tmp_path / "next" / networks.FILES["ear"]).read_text() == f"{LAST_EAR}.safetensors"
+    assert (tmp_path / "next" / networks.SYNC_NET).read_text() == networks.SYNC_NET
 
 
 def test_a_stage_that_was_asked_to_stop_is_not_taken_for_finished(tmp_path, monkeypatch):
