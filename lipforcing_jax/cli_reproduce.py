@@ -23,8 +23,8 @@ def add_reproduce(commands, number) -> None:
     how.add_argument("--long", action="store_true", help="the experiment files as they are: most of a day instead of "
                      "four to five hours, on two cores")  # fmt: skip
     how.add_argument("--onward", nargs="?", const=BUNDLED, metavar="DIR",
-                     help="take ear, autoencoder and SyncNet from a folder of weights and let the teacher begin as its "
-                     "student (default: bundled, those of the package)")  # fmt: skip
+                     help="take ear, autoencoder and SyncNet from a folder of weights, train its student on, and let "
+                     "the teacher begin as it (default: bundled, those of the package)")  # fmt: skip
     parser.add_argument("--workers", type=number(int, 1), metavar="N",
                         help="trainings beside one another (default: 2 on a CPU of several cores, else 1)")  # fmt: skip
     parser.set_defaults(run=_reproduce)

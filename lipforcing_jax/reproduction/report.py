@@ -123,9 +123,10 @@ def origin(size: Size) -> str:
         )
     talkers = size.changes["nano_talkers"]
     return f"""Written by `lipforcing reproduce --onward`, version {__version__}. It did not begin from nothing: ear,
-autoencoder and SyncNet were taken as they were, and the teacher began as the student of the same folder of weights, as
-the paper's began as a trained video model. Teacher and students were trained by this run, on {talkers["pairs"]} pairs
-of drawn talkers with the faces of seeds from {talkers["first"]} on."""
+autoencoder and SyncNet were taken as they were, and teacher and stage 1 began as the student of the same folder of
+weights, the teacher as the paper's began as a trained video model. What is called stage 1 only here has whatever that
+student had learnt before. Both were trained by this run, on {talkers["pairs"]} pairs of drawn talkers with the
+faces of seeds from {talkers["first"]} on."""
 
 
 def bars_table(found: list[Bar]) -> str:

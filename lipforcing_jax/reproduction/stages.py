@@ -123,6 +123,7 @@ ONWARD: dict[str, dict[str, Any]] = {
     "nano_talkers": {"first": 3200, "pairs": 900, "speech_clips": 1800},
     "nano_teacher": {"start": BASE, "steps": 1200, "batch": 2, "lr": 8e-4, "steady_mouth": True},
     "nano_df": {"start": BASE, "steps": 7000, "batch": 2, "lr": 8e-4, "steady_mouth": True},
+    "stage1_0833": {"steps": 400, "lr": 3e-4},
     "nano_sf": {"steps": 40, "steady_mouth": True},
 }
 """How the recipe changes where it goes on from the bundled weights: its student learns on by stage 1, beside a teacher
@@ -161,7 +162,7 @@ LONG = Size(
 )  # fmt: skip
 """The experiment files as they are."""
 WHOLE = replace(LONG, name="whole", changes=TWO_CORES, trajectories=6)
-GOING_ON = replace(WHOLE, name="onward", changes=ONWARD, left_out=(*GIVEN, "stage1_0833", "sw_dmd_reward_0833"))
+GOING_ON = replace(WHOLE, name="onward", changes=ONWARD, left_out=(*GIVEN, "sw_dmd_reward_0833"))
 SMALL = Size(
     "miniature", MINIATURE, talkers=2, trajectories=2, teacher_steps=3, frames=21, study=Study(3, 1, (1,)), fit_clips=2,
     rounds=1,
