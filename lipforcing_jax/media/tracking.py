@@ -3,7 +3,7 @@
 Two methods. `flow` (for the five-point detector): between key frames the face is carried on by sparse optical
 flow of its upper, rigid half, seen in the aligned crop; on key frames the detector measures it again at its
 known place, and the difference is worked off slowly. Flow is smooth but drifts, the detector jitters but does
-not drift; together they do neither. `every_frame` is the reference's rule: a detection in each frame and the
+not drift; together they do neither. Where they differ by much, the detector is asked again soon. `every_frame` is the reference's rule: a detection in each frame and the
 reference's smoothing (spec inference 2.3), with our selection by overlap in place of the largest face.
 
 A gap of up to `max_bridge` frames is bridged; in a longer one, and after a scene cut, the face is missing.
@@ -38,9 +38,11 @@ class TrackingConfig:
     face_index: int = 0  # at the start and after cuts: 0 is the largest face
     max_bridge: int = 12  # longest gap in frames that is bridged, half a second
     key_every: int = 6  # frames between two measurements by the detector
+    doubt: float = 0.02  # a measurement off by more than this share of the crop's width is repeated in
+    key_in_doubt: int = 2  # so many frames: the flow has lost its hold, as when a head turns fast
     search_every: int = 5  # frames between two searches of the whole frame while the face is missing
     measured_weight: float = 0.3  # of a new measurement in the running drift estimate
-    correction_rate: float = 0.1  # share of the drift estimate that is worked off in each frame
+    correction_rate: float = 0.2  # share of the drift estimate that is worked off in each frame
     jump: float = 0.15  # drift beyond this share of the crop's width is corrected at once
     min_overlap: float = 0.1  # of a detection with the face's last box, to be the same face
     min_features: int = 10  # flow features that must agree
@@ -70,7 +72,7 @@ class TrackingState:
     drift: Float64[np.ndarray, "2 3"] | None = None  # correction in crop pixels, still to be applied
     patch: UInt8[np.ndarray, "180 210"] | None = None
     thumbnail: UInt8[np.ndarray, "24 24"] | None = None
-    since_key: int = 0
+    key_in: int = TrackingConfig.key_every  # frames until the next measurement
     gap: int = 0
     searched: int = 0  # frames since the whole frame was searched
     smoothing: alignment.SmoothingState = alignment.SmoothingState()
@@ -99,15 +101,17 @@ def track(
     followed = _follow(frame, state, config) if state.patch is not None else None
     if followed is not None:
         matrix, patch, drift = followed
-        if state.gap == 0 and state.since_key + 1 < config.key_every:
-            return _seen(matrix, patch, drift, state, since_key=state.since_key + 1)
+        if state.gap == 0 and state.key_in > 1:
+            return _seen(matrix, patch, drift, state, key_in=state.key_in - 1)
         face = detector.refine(frame, _face_box(matrix))
         if face is not None:
             measured = alignment.similarity(*alignment.alignment_points(face.points))
-            drift, jump = _update_drift(matrix, drift, measured, config)
-            if jump:
+            drift, off = _update_drift(matrix, drift, measured, config)
+            key_in = config.key_in_doubt if off > config.doubt else config.key_every
+            if off > config.jump:
                 matrix, drift = np.asarray(measured, np.float64), _IDENTITY
-            return _seen(matrix, _patch(frame, matrix) if jump else patch, drift, state, since_key=0)
+                patch = _patch(frame, matrix)
+            return _seen(matrix, patch, drift, state, key_in)
         state = dataclasses.replace(state, matrix=matrix, patch=patch, drift=drift)
     elif cut:
         state = _forget_place(state, config)
@@ -116,18 +120,18 @@ def track(
         if state.matrix is not None and state.gap < config.max_bridge:
             face = detector.refine(frame, _face_box(state.matrix))
         if face is not None:
-            return _found(frame, face, state, detector)
+            return _found(frame, face, state, detector, config)
 
     return _search(frame, state, detector, config)
 
 
-def _seen(matrix, patch, drift, state, since_key) -> tuple[TrackedFace, TrackingState]:
+def _seen(matrix, patch, drift, state, key_in) -> tuple[TrackedFace, TrackingState]:
     state = dataclasses.replace(
         state,
         matrix=matrix,
         patch=patch,
         drift=drift,
-        since_key=since_key,
+        key_in=key_in,
         gap=0,
         searched=0,
         faces_seen=state.faces_seen + 1,
@@ -135,9 +139,9 @@ def _seen(matrix, patch, drift, state, since_key) -> tuple[TrackedFace, Tracking
     return TrackedFace("detected", matrix), state
 
 
-def _found(frame, face, state, detector) -> tuple[TrackedFace, TrackingState]:
+def _found(frame, face, state, detector, config) -> tuple[TrackedFace, TrackingState]:
     matrix = _acquire(frame, face, detector)
-    return _seen(matrix, _patch(frame, matrix), _IDENTITY, state, since_key=0)
+    return _seen(matrix, _patch(frame, matrix), _IDENTITY, state, config.key_every)
 
 
 def _forget_place(state, config) -> TrackingState:
@@ -154,7 +158,7 @@ def _search(frame, state, detector, config) -> tuple[TrackedFace, TrackingState]
     anyone = state.matrix is None or state.gap >= config.max_bridge
     face = _choose(faces, state.matrix, config, anyone=anyone)
     if face is not None:
-        return _found(frame, face, state, detector)
+        return _found(frame, face, state, detector, config)
     return _lost(state, config)
 
 
@@ -202,12 +206,13 @@ def _compose(outer, inner) -> Float64[np.ndarray, "2 3"]:
 
 
 def _update_drift(matrix, drift, measured, config):
-    """Running estimate of the map from the tracked crop to the measured one, and whether it is a jump."""
+    """Running estimate of the map from the tracked crop to the measured one, and how far this measurement is off, in
+    widths of the crop."""
     new = _compose(np.asarray(measured, np.float64), alignment.invert(matrix))
     corners = np.array([[95.0, 112.0], [325.0, 112.0], [210.0, 340.0]])
     distance = np.abs(alignment.transform_points(new, corners) - corners).max()
     blended = (1 - config.measured_weight) * drift + config.measured_weight * new
-    return blended, bool(distance > config.jump * alignment.CROP_WIDTH)
+    return blended, float(distance) / alignment.CROP_WIDTH
 
 
 def _follow(frame, state, config):

@@ -119,6 +119,22 @@ def test_drift_is_removed_slowly():
     assert np.abs(np.diff(path)).max() < 0.5
 
 
+def test_a_flow_in_doubt_is_measured_more_often_until_it_is_right_again():
+    """The detector disagrees by 12 pixels, more than it jitters and less than a jump: the face is back in its place
+    within a second, and from then on is looked at as seldom as one that was never lost."""
+    frames = clip([np.array([200, 140])] * 90, [1.0] * 90)
+    off = [[(np.array([200 + 12 * (index > 0), 140]), 1.0)] for index in range(90)]
+
+    def looks(count):
+        run(frames[:count], off[:count], detector := ScriptedDetector())
+        return detector.looks
+
+    tracked, _ = run(frames[:30], off[:30], ScriptedDetector())
+    assert centre_of(tracked[-1])[0] - centre_of(tracked[0])[0] == pytest.approx(12, abs=1)
+    assert looks(30) >= 3 + 8
+    assert looks(90) - looks(60) <= 30 // 6
+
+
 def test_scale_and_roll_are_followed():
     scene = clip([np.array([240, 150])], [1.0])[0]
     freckles = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 60, (300, 480, 1)), (0, 0), 1.5)
