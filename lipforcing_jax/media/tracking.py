@@ -3,8 +3,9 @@
 Two methods. `flow` (for the five-point detector): between key frames the face is carried on by sparse optical
 flow of its upper, rigid half, seen in the aligned crop; on key frames the detector measures it again at its
 known place, and the difference is worked off slowly. Flow is smooth but drifts, the detector jitters but does
-not drift; together they do neither. Where they differ by much, the detector is asked again soon. `every_frame` is the reference's rule: a detection in each frame and the
-reference's smoothing (spec inference 2.3), with our selection by overlap in place of the largest face.
+not drift; together they do neither. Where they differ by much, the detector is asked again soon. `every_frame`
+is the reference's rule: a detection in each frame and the reference's smoothing (spec inference 2.3), with our
+selection by overlap in place of the largest face.
 
 A gap of up to `max_bridge` frames is bridged; in a longer one, and after a scene cut, the face is missing.
 """
