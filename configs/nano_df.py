@@ -11,7 +11,8 @@ more than more updates). 31 s on one H200; about 3 s an update on two cores.
 The recipe's student learnt by `batch=2 steps=7500 lr=1.3e-3 steady_mouth=True` on 1000 pairs, 1.8 updates a second on
 two cores: on 64 held-out talkers its opening is 0.79, its mouth's PSNR 29.0 dB (unchanged source: 26.0).
 docs/experiments.md, "What a short training should do", tells why so. After its stage 2 it went on by
-`start=base.safetensors batch=2 steps=7000 lr=8e-4 steady_mouth=True` on 900 other pairs: 0.810 and 29.3 dB.
+`start=base.safetensors batch=2 steps=7000 lr=8e-4 steady_mouth=True` on 900 pairs of other faces: 0.810 and 29.3
+dB.
 """
 
 import ml_collections

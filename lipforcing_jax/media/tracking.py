@@ -73,7 +73,7 @@ class TrackingState:
     drift: Float64[np.ndarray, "2 3"] | None = None  # correction in crop pixels, still to be applied
     patch: UInt8[np.ndarray, "180 210"] | None = None
     thumbnail: UInt8[np.ndarray, "24 24"] | None = None
-    key_in: int = TrackingConfig.key_every  # frames until the next measurement
+    key_in: int = 0  # frames until the next measurement
     gap: int = 0
     searched: int = 0  # frames since the whole frame was searched
     smoothing: alignment.SmoothingState = alignment.SmoothingState()

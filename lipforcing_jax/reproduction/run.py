@@ -136,8 +136,8 @@ def trainings(size: Size, workdir: Path) -> list[Task]:
 def needed(stage: Stage, size: Size) -> tuple[str, ...]:
     """The stages that come before one: those that it names, and those that make the networks that it begins with."""
     config = config_of(stage, size)
-    networks_of = {Path(config.get(field, "")).stem for field in ("start", "teacher")}
-    return (*stage.after, *(made.name for made in TRAININGS if made.name in networks_of and made.name != stage.name))
+    begins_with = {Path(config.get(field, "")).stem for field in ("start", "teacher")}
+    return (*stage.after, *(made.name for made in TRAININGS if made.name in begins_with))
 
 
 def comparisons(preset: Preset, size: Size, workdir: Path) -> list[Task]:

@@ -120,14 +120,15 @@ GIVEN = (FIRST_EAR, EAR, LAST_EAR, "autoencoder", "sync_net")
 BASE = "base.safetensors"
 """The student among these weights, which such a recipe's teacher and student both begin as."""
 ONWARD: dict[str, dict[str, Any]] = {
-    "nano_talkers": {"first": 3200, "pairs": 900, "speech_clips": 1800},
+    "nano_talkers": {"first": 4200, "pairs": 900, "speech_clips": 1800},
     "nano_teacher": {"start": BASE, "steps": 1200, "batch": 2, "lr": 8e-4, "steady_mouth": True},
     "nano_df": {"start": BASE, "steps": 7000, "batch": 2, "lr": 8e-4, "steady_mouth": True},
     "stage1_0833": {"steps": 400, "lr": 3e-4},
     "nano_sf": {"steps": 40, "steady_mouth": True},
 }
-"""How the recipe changes where it goes on from the bundled weights: its student learns on by stage 1, beside a teacher
-that is made of it; mouths are held as these weights know them; and their faces, of seeds from 3200 on, are new ones."""
+"""How the recipe changes where it goes on from finished weights: their student learns on by stage 1, beside a teacher
+that is made of it, and mouths are held as it knows them. The faces are new to it: the recipe from nothing learns from
+those of seeds below 1400, and the bundled student learnt on from those of 3200 to 4099."""
 
 
 @dataclass(frozen=True)

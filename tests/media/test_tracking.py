@@ -126,7 +126,8 @@ def test_a_flow_in_doubt_is_measured_more_often_until_it_is_right_again():
     off = [[(np.array([200 + 12 * (index > 0), 140]), 1.0)] for index in range(90)]
 
     def looks(count):
-        run(frames[:count], off[:count], detector := ScriptedDetector())
+        detector = ScriptedDetector()
+        run(frames[:count], off[:count], detector)
         return detector.looks
 
     tracked, _ = run(frames[:30], off[:30], ScriptedDetector())
