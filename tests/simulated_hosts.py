@@ -1,14 +1,17 @@
 """One process of a run of several, which share four simulated devices: trains a small problem by the host loop.
 
-Arguments: problem, port, number of this process, number of processes, folder, mesh, updates, rate.
+Arguments: problem, port, number of this process, number of processes, folder, mesh, updates, rate, and one more for a
+process that is to be lost.
 """
 
 import gc
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
-problem, port, number, processes, folder, mesh_text, steps, rate = sys.argv[1:]
+problem, port, number, processes, folder, mesh_text, steps, rate, *lost = sys.argv[1:]
 os.environ |= {
     "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={4 // int(processes)}",
     "JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}", "JAX_NUM_PROCESSES": processes,
@@ -33,7 +36,7 @@ from lipforcing_jax.training.conditions import condition_of  # noqa: E402
 from lipforcing_jax.training.loop import drawn, fit  # noqa: E402
 from lipforcing_jax.training.validation import Validation  # noqa: E402
 
-BATCH, WIDTH = 4, 16
+BATCH, WIDTH, SAVE_EVERY = 4, 16, 3
 """One sample for each device: a process has fewer than there are shares."""
 
 
@@ -80,14 +83,34 @@ def stage2(mesh):
     return *interrupted_run.pieces(eps=1.0, mesh=mesh), samples, draw
 
 
+class Lost:
+    """Ends this process in the midst of writing its first checkpoint, when all of them have come to the second one: the
+    others wait at a barrier for it."""
+
+    def __init__(self):
+        self.at_the_second = threading.Event()
+        jax.monitoring.register_event_duration_secs_listener(self.hear)
+
+    def hear(self, event: str, *_, **__) -> None:
+        if event.endswith("async/commit_duration_sec"):
+            self.at_the_second.wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def evaluate(self, state) -> dict[str, float]:
+        if int(state.step) == 2 * SAVE_EVERY:
+            self.at_the_second.set()
+        return {}
+
+
 def main() -> None:
     if int(processes) > 1:
         devices.join_processes(patience=10)
     mesh = devices.mesh_of(Config(mesh=mesh_text), heads=4)
     state, advance, samples, draw = {"linear": linear, "stage2": stage2}[problem](mesh)
     state = fit(
-        state, advance, drawn(samples), steps=int(steps), workdir=Path(folder), seed=0, save_every=3, log_every=1,
-        record={"rate": rate}, sample=draw, sample_every=1, mesh=mesh,
+        state, advance, drawn(samples), steps=int(steps), workdir=Path(folder), seed=0, save_every=SAVE_EVERY,
+        log_every=1, record={"rate": rate}, sample=draw, sample_every=1, mesh=mesh,
+        evaluate=Lost().evaluate if lost else None,
     )  # fmt: skip
     leaves = jax.tree.leaves(devices.whole(state.params if problem == "linear" else (state.student, state.critic)))
     if devices.first_process():

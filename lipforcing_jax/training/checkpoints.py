@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from lipforcing_jax.errors import UserError
+from lipforcing_jax.training.companions import companions, runtime_failure
 from lipforcing_jax.whole_file import written_whole
 
 FREE_FIELDS = frozenset(
@@ -48,7 +49,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        with told_plainly(self.folder):
+        with companions(), told_plainly(self.folder):
             self.manager.close()
 
     def save(self, step: int, state: Any, batches, metrics: dict[str, float] | None = None) -> None:
@@ -107,6 +108,8 @@ def told_plainly(folder: Path) -> Iterator[None]:
 
 def write_failure(error: BaseException | None) -> str | None:
     """What a full or broken disk said, anywhere in a chain of errors; None for errors of another kind."""
+    if isinstance(error, TimeoutError) and runtime_failure(error):
+        return None  # Of a barrier: another process is lost.
     while error is not None:
         if isinstance(error, OSError):
             return error.strerror or first_line(error)

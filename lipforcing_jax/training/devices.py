@@ -6,8 +6,6 @@ A run on one device has no mesh, and nothing here changes it.
 import hashlib
 import json
 import os
-import sys
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -18,6 +16,7 @@ from jax.sharding import Mesh
 from lipforcing_jax.errors import UserError
 from lipforcing_jax.parallel import mesh as meshes
 from lipforcing_jax.parallel import sharding
+from lipforcing_jax.training.companions import explain_aborts
 
 FIELDS = 128
 """Of a record, that are compared between processes."""
@@ -45,6 +44,7 @@ def join_processes(patience: int = 100) -> None:
             f"The processes of this run did not find each other ({str(error).splitlines()[0]}); start it by Slurm or "
             "on TPU hosts, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID."
         ) from error
+    explain_aborts()
 
 
 def mesh_of(config, heads: int) -> Mesh | None:
@@ -103,36 +103,6 @@ def together(batch: Any, mesh: Mesh | None) -> Any:
 def whole(tree: Any) -> Any:
     """Arrays that this process can read in full."""
     return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)
-
-
-@contextmanager
-def companions():
-    """Ends this process with one sentence where another one of the run is gone, and says what to do where a device has
-    no room.
-
-    In the first case at once, and not by an exception: on the way out checkpoints and the runtime would wait at
-    barriers for the lost process until its heartbeat is missed, and then abort without a word of what to do.
-
-    Raises:
-      UserError: a device has no room.
-    """
-    try:
-        yield
-    except jax.errors.JaxRuntimeError as error:
-        reason = str(error).splitlines()[0]
-        if "RESOURCE_EXHAUSTED" in reason:
-            raise UserError(
-                f"A device has no room for this run ({reason}); ask lipforcing plan --suggest for a mesh that fits, "
-                "recompute more by remat=full, or take a larger slice."
-            ) from error
-        if jax.process_count() == 1:
-            raise
-        print(
-            f"error: Process {jax.process_index()} of {jax.process_count()} failed in what it does together with the "
-            f"others, most likely because one of them is gone ({reason}); start all of them again, they go on from the "
-            "newest checkpoint.", file=sys.stderr, flush=True,
-        )  # fmt: skip
-        os._exit(1)
 
 
 def first_process() -> bool:

@@ -18,6 +18,7 @@ from lipforcing_jax.processes import stop_request
 from lipforcing_jax.sampling.plan import LEAD
 from lipforcing_jax.training import devices
 from lipforcing_jax.training.checkpoints import Checkpoints, check_record
+from lipforcing_jax.training.companions import companions
 from lipforcing_jax.training.metrics import MetricsLog, counts, memory_gb
 
 State = TypeVar("State")
@@ -87,7 +88,7 @@ def fit(
         MetricsLog(log_folder) as log,
         stop_request() as asked_here,
         sharding.current(mesh),
-        devices.companions(),
+        companions(),
     ):
         state = checkpoints.restore(state, batches)
         first = int(state.step)

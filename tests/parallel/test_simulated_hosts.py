@@ -1,6 +1,7 @@
 """Processes that train together, and others that go on from their checkpoint on another mesh."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,9 +17,9 @@ TESTS = Path(__file__).parents[1]
 
 
 def begin(
-    folder: Path, mesh: str, steps: int, processes: int, rates=("0.1",) * 4, problem: str = "linear"
+    folder: Path, mesh: str, steps: int, processes: int, rates=("0.1",) * 4, problem: str = "linear", lost: int = -1
 ) -> list[subprocess.Popen]:
-    """All processes of a run."""
+    """All processes of a run, of which one may be lost in the midst of its first checkpoint."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -27,7 +28,7 @@ def begin(
     return [
         subprocess.Popen(
             [sys.executable, str(TESTS / "simulated_hosts.py"), problem, port, str(i), str(processes), str(folder),
-             mesh, str(steps), rates[i]],
+             mesh, str(steps), rates[i], *["lost"] * (i == lost)],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         for i in range(processes)
@@ -95,5 +96,18 @@ def test_a_killed_process_ends_the_others_and_the_run_goes_on(tmp_path):
     assert status == 1 and "Process 0 of 2 failed" in text and "one of them is gone" in text, text
     newest = max(int(path.name) for path in (tmp_path / "checkpoints").iterdir() if path.name.isdecimal())
     for status, text in run(tmp_path, "fsdp=4", newest + 3, 2):
+        assert status == 0, text
+    assert np.abs(np.load(tmp_path / "trained.npy")).max() > 0.1
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_lost_in_a_checkpoint_ends_the_others_and_the_run_goes_on(tmp_path, lost):
+    """The survivor waits at a barrier, where the runtime would abort; or it is process 0 that is gone, on which the
+    runtime depends."""
+    ends = run(tmp_path, "fsdp=4", 100_000, 2, lost=lost)
+    status, text = ends[1 - lost]
+    assert ends[lost][0] == -signal.SIGKILL and status == 1, text
+    assert f"Process {1 - lost} of 2 failed" in text and "one of them is gone" in text, text
+    for status, text in run(tmp_path, "fsdp=4", 3, 2):
         assert status == 0, text
     assert np.abs(np.load(tmp_path / "trained.npy")).max() > 0.1
