@@ -3,15 +3,15 @@
     python benchmarks/real_faces.py drive --media DIR --out WORK      # with lipforcing installed
     python benchmarks/real_faces.py measure --media DIR --out WORK    # with mediapipe 0.10.14, av and numpy
 
-`drive` lets every clip speak its own sound and the sound of the next clip. `measure` reads the opening of the mouth
-from MediaPipe's face mesh (inner lips 13-14 over outer eye corners 33-263) and correlates each result with the clip
-whose sound it speaks, best lag of up to three frames. The cross-driven figure is the one that counts: a self-driven
-result could copy the mouth it sees. The two steps are apart because mediapipe needs packages of its own.
+`drive` lets every clip speak its own sound and the sound of the next clip or, by `--voices all`, of every other one:
+eight clips are 56 pairs instead of 8, whose mean depends less on single mouths. `measure` reads the opening of the
+mouth from MediaPipe's face mesh (inner lips 13-14 over outer eye corners 33-263) and correlates each result with the
+clip whose sound it speaks, best lag of up to three frames. The cross-driven figure is the one that counts: a
+self-driven result could copy the mouth it sees. The two steps are apart because mediapipe needs packages of its own.
 """
 
 import argparse
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +19,27 @@ import numpy as np
 LAG = 3
 
 
-def pairs_of(media: Path) -> list[tuple[Path, Path]]:
-    """Every clip with itself and with the next one."""
+def pairs_of(media: Path, voices: str) -> list[tuple[Path, Path]]:
+    """Every clip with itself and with the next one, or with all."""
     clips = sorted(media.glob("*.mp4"))
-    return [(a, b) for i, a in enumerate(clips) for b in (a, clips[(i + 1) % len(clips)])]
+    others = range(len(clips)) if voices == "all" else range(2)
+    return [(clip, clips[(i + k) % len(clips)]) for i, clip in enumerate(clips) for k in others]
 
 
 def result_path(out: Path, face: Path, voice: Path) -> Path:
     return out / f"{face.stem}__{voice.stem}.mp4"
 
 
-def drive(media: Path, out: Path, seconds: float, extra: list[str]) -> None:
+def drive(pairs: list[tuple[Path, Path]], out: Path, seconds: float, weights: Path | None, seed: int) -> None:
+    from lipforcing_jax import LipSyncer
+    from lipforcing_jax.options import Options
+
     out.mkdir(parents=True, exist_ok=True)
-    for face, voice in pairs_of(media):
-        command = ["lipforcing", "sync", "--video", face, "--audio", voice, "--out", result_path(out, face, voice)]
-        subprocess.run([*map(str, command), "--duration", str(seconds), *extra], check=True)
+    syncer = LipSyncer.from_preset("nano", weights=weights)
+    for face, voice in pairs:
+        path = result_path(out, face, voice)
+        syncer.sync(str(face), str(voice), str(path), Options(seed=seed), duration=seconds)
+        print(path, flush=True)
 
 
 def opening_of(path: Path, limit: int) -> np.ndarray:
@@ -71,21 +77,24 @@ def correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, int, float]:
     return float(scores[best]), best - LAG, float(scores[LAG])
 
 
-def measure(media: Path, out: Path, seconds: float) -> None:
+def measure(pairs: list[tuple[Path, Path]], out: Path, seconds: float) -> None:
     limit = round(25 * seconds)
-    truth = {clip.stem: opening_of(clip, limit) for clip in sorted(media.glob("*.mp4"))}
+    truth = {clip.stem: opening_of(clip, limit) for clip in sorted({face for face, _ in pairs})}
     rows = []
-    for face, voice in pairs_of(media):
+    for face, voice in pairs:
         driven = opening_of(result_path(out, face, voice), limit)
         best, lag, plain = correlation(driven, truth[voice.stem])
         source = correlation(truth[face.stem], truth[voice.stem])[0]
-        rows.append({"face": face.stem, "voice": voice.stem, "correlation": best, "lag": lag, "without_lag": plain,
-                     "source_video": source, "spread": float(np.nanstd(driven))})  # fmt: skip
+        row = {"face": face.stem, "voice": voice.stem, "correlation": best, "lag": lag, "without_lag": plain}
+        row |= {"source_video": source, "copied": correlation(driven, truth[face.stem])[2]}
+        rows.append(row | {"spread": float(np.nanstd(driven) / np.nanstd(truth[face.stem]))})
         figures = f"{best:5.2f} (lag {lag:+d}, without {plain:5.2f}; source {source:5.2f})"
         print(f"{face.stem:22s} <- {voice.stem:22s} {figures}")
     for name, chosen in (("self-driven", True), ("cross-driven", False)):
-        scores = [r["correlation"] for r in rows if (r["face"] == r["voice"]) == chosen]
-        print(f"{name}: mean {np.mean(scores):.3f} of {len(scores)}")
+        found = [row for row in rows if (row["face"] == row["voice"]) == chosen]
+        names = ("correlation", "without_lag", "source_video", "copied", "spread")
+        means = ", ".join(f"{key} {np.mean([row[key] for row in found]):.3f}" for key in names)
+        print(f"{name}, mean of {len(found)}: {means}")
     (out / "real_faces.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
@@ -95,11 +104,15 @@ def main() -> None:
     parser.add_argument("--media", type=Path, required=True, help="folder of talking clips, *.mp4")
     parser.add_argument("--out", type=Path, required=True, help="folder for results")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each clip at most (default: 10)")
-    options, extra = parser.parse_known_args()
+    parser.add_argument("--voices", choices=("next", "all"), default="next", help="whose sounds a clip speaks")
+    parser.add_argument("--weights", type=Path, help="folder of weights (default: the bundled ones)")
+    parser.add_argument("--seed", type=int, default=42)
+    options = parser.parse_args()
+    pairs = pairs_of(options.media, options.voices)
     if options.step == "drive":
-        drive(options.media, options.out, options.seconds, extra)
+        drive(pairs, options.out, options.seconds, options.weights, options.seed)
     else:
-        measure(options.media, options.out, options.seconds)
+        measure(pairs, options.out, options.seconds)
 
 
 if __name__ == "__main__":
