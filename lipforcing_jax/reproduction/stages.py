@@ -122,7 +122,7 @@ BASE = "base.safetensors"
 ONWARD: dict[str, dict[str, Any]] = {
     "nano_talkers": {"first": 4200, "pairs": 900, "speech_clips": 1800},
     "nano_teacher": {"start": BASE, "steps": 1200, "batch": 2, "lr": 8e-4, "steady_mouth": True},
-    "nano_df": {"start": BASE, "steps": 7000, "batch": 2, "lr": 8e-4, "steady_mouth": True},
+    "nano_df": {"start": BASE, "steps": 7000, "batch": 2, "lr": 8e-4, "steady_mouth": True, "other_mouth": 2.0},
     "stage1_0833": {"steps": 400, "lr": 3e-4},
     "nano_sf": {"steps": 40, "steady_mouth": True},
 }

@@ -13,7 +13,9 @@ from lipforcing_jax.data import reader
 from lipforcing_jax.data.batch import Batch
 from lipforcing_jax.distill import diffusion_forcing, optimisers, train_state
 from lipforcing_jax.distill.base import Base
+from lipforcing_jax.distill.other_mouth import other_mouth
 from lipforcing_jax.distill.self_forcing import Recipe
+from lipforcing_jax.errors import UserError
 from lipforcing_jax.media.mouth_mask import latent_mask
 from lipforcing_jax.models.presets import Preset, WindowConfig
 from lipforcing_jax.models.tiny_vae import TinyVAE
@@ -34,8 +36,12 @@ class Fixed(NamedTuple):
 
 
 def loss(params: Any, batch: Batch, key: Array, fixed: Fixed, *, config):
-    """`diffusion_forcing.loss` of a batch as it is read."""
+    """`diffusion_forcing.loss` of a batch as it is read, with other mouths where the experiment wants them."""
     condition = condition_of(batch, fixed.mask, fixed.prompts, steady_chunk(config))
+    if reach := config.get("other_mouth", 0.0):
+        key, key_mouth = jax.random.split(key)
+        shown = other_mouth(condition.ref_sequence, jnp.asarray(batch.ref_sequence), key_mouth, reach)
+        condition = condition._replace(ref_sequence=shown)
     return diffusion_forcing.loss(
         fixed.base, params, jnp.asarray(batch.target), condition, fixed.masks, key,
         chunk=config.chunk, t_list=tuple(config.t_list), keep_weight=config.keep_weight,
@@ -80,7 +86,13 @@ def channel_visibility(vae: TinyVAE, latents: Float[Array, "b t h w c"]) -> Floa
 
 
 def train(config, workdir: Path) -> Path:
-    """Runs the stage described by `config` (see configs/nano_df.py); returns the weights file."""
+    """Runs the stage described by `config` (see configs/nano_df.py); returns the weights file.
+
+    Raises:
+      UserError: what `config` says does not fit the weights or itself.
+    """
+    if config.get("other_mouth", 0.0) and not config.steady_mouth:
+        raise UserError("other_mouth is for lips that are held: give steady_mouth=True with it, or other_mouth=0.0.")
     preset = actors.preset_of(config)
     mesh = devices.mesh_of(config, preset.dit.num_heads)
     found = actors.load(config, preset, workdir, mesh)

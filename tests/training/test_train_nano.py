@@ -20,7 +20,7 @@ STAGES = {
     "nano_audio": "clips=32 heldout_clips=32 clip_frames=13 steps=2 batch=2 frames=8 workers=0",
     "nano_vae": "clips=8 clip_frames=8 component_stride=1 speech_clips=32 speech_frames=13 steps=2 batch=1 frames=8",
     "nano_talkers": "pairs=4 heldout=1 looks=0 latent_frames=4 speech_clips=32 speech_frames=13 workers=0",
-    "nano_df": "start= name=student steps=2 batch=1 frames=3 val_clips=1 steady_mouth=True",
+    "nano_df": "start= name=student steps=2 batch=1 frames=3 val_clips=1 steady_mouth=True other_mouth=1.0",
 }
 
 
@@ -62,6 +62,11 @@ def test_an_ear_that_goes_on_is_read_as_before(workdir, tmp_path):
     assert same == {name for name in before if name.split(".")[0] in ("norm", "code", "mouth")} and len(same) == 6
     with pytest.raises(UserError, match="copy the ear"):
         run(load_config(CONFIGS / "nano_audio.py", ["start=audio.safetensors"]), tmp_path)
+
+
+def test_other_mouths_are_refused_where_none_is_held(workdir):
+    with pytest.raises(UserError, match="give steady_mouth=True"):
+        run(load_config(CONFIGS / "nano_df.py", ["other_mouth=1.0"]), workdir)
 
 
 def test_a_cut_follows_the_sound_at_any_pace():
