@@ -34,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
             "workers": 4,
             "chunk": 3,
             "steady_mouth": False,  # whether the source's lips are shown as their mean over the last chunks
+            "other_mouth": 0.0,  # how far that mean is moved at most towards one of the source's mouths, or beyond (1)
             "windows": ((7, 1), (10, 1), (13, 1), (9, 3), (12, 3)),
             "t_list": (0.999, 0.769, 0.0),
             "keep_weight": 1.0,

@@ -38,9 +38,9 @@ class Fixed(NamedTuple):
 def loss(params: Any, batch: Batch, key: Array, fixed: Fixed, *, config):
     """`diffusion_forcing.loss` of a batch as it is read, with other mouths where the experiment wants them."""
     condition = condition_of(batch, fixed.mask, fixed.prompts, steady_chunk(config))
-    if reach := config.get("other_mouth", 0.0):
+    if config.other_mouth:
         key, key_mouth = jax.random.split(key)
-        shown = other_mouth(condition.ref_sequence, jnp.asarray(batch.ref_sequence), key_mouth, reach)
+        shown = other_mouth(condition.ref_sequence, jnp.asarray(batch.ref_sequence), key_mouth, config.other_mouth)
         condition = condition._replace(ref_sequence=shown)
     return diffusion_forcing.loss(
         fixed.base, params, jnp.asarray(batch.target), condition, fixed.masks, key,
@@ -91,7 +91,7 @@ def train(config, workdir: Path) -> Path:
     Raises:
       UserError: what `config` says does not fit the weights or itself.
     """
-    if config.get("other_mouth", 0.0) and not config.steady_mouth:
+    if config.other_mouth and not config.steady_mouth:
         raise UserError("other_mouth is for lips that are held: give steady_mouth=True with it, or other_mouth=0.0.")
     preset = actors.preset_of(config)
     mesh = devices.mesh_of(config, preset.dit.num_heads)

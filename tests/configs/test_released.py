@@ -39,7 +39,7 @@ STAGE_1 = BOTH | {
     "stage": "diffusion_forcing", "name": "stage1", "start": "", "steps": 5000 - 1, "batch": 2 * 4, "accumulation": 2,
     "windows": ((7, 1), (10, 1), (13, 1), (9, 3), (12, 3)), "lr": 1e-5, "b1": 0.9, "schedule": "constant",
     "average_decay": 0.0, "keep_weight": 1.0, "visible_channels": False, "remat": "full", "save_every": 500,
-    "sample_every": 500, "workers": 4,
+    "sample_every": 500, "workers": 4, "other_mouth": 0.0,
 }  # fmt: skip
 STAGE_2 = BOTH | {
     "stage": "self_forcing", "name": "stage2", "start": "stage1.safetensors", "steps": 600 - 1, "batch": 1 * 4,
