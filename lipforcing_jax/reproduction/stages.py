@@ -127,8 +127,9 @@ ONWARD: dict[str, dict[str, Any]] = {
     "nano_sf": {"steps": 40, "steady_mouth": True},
 }
 """How the recipe changes where it goes on from finished weights: their student learns on by stage 1, beside a teacher
-that is made of it, and mouths are held as it knows them. The faces are new to it: the recipe from nothing learns from
-those of seeds below 1400, and the bundled student learnt on from those of 3200 to 4099."""
+that is made of it, and mouths are held as it knows them, in stage 1 also others than the source's. The faces are new to
+it: the recipe from nothing learns from those of seeds below 1400, and the bundled student learnt on from those of 3200
+to 4099."""
 
 
 @dataclass(frozen=True)
