@@ -1,8 +1,8 @@
 """Other mouths for a student to draw over, where its source's lips are held (`sampling/steady_mouth.py`).
 
-Drawn talkers close their lips within every second, so the mean that is held of them is a mouth half open. Filmed people
-can smile or shout for longer, and a student that has never been shown such a mouth does not close it. So every clip's
-held lips are moved towards those of one of its frames, and beyond: now more open, now more closed than its mean.
+What is held is a mean over a second, a mouth half open for most drawn talkers. Filmed people can smile or shout for
+longer, and such a mouth, held, was not closed. So every clip's held lips are moved towards those of one of its frames,
+and beyond: now more open, now more closed than its mean.
 """
 
 import jax
