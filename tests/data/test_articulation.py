@@ -42,6 +42,19 @@ def test_rounding_and_spreading():
     assert spread[ROUNDING] < 0.1 and spread[WIDTH] > 0.7
 
 
+@pytest.mark.parametrize(("vowel", "left"), [("ao", 0.55), ("uh", 0.58), ("uw", 0.22), ("iy", 1.0)])
+def test_rounded_lips_open_less(vowel, left):
+    rounded, never = (mouth_track(spoken(vowel, each=0.4), 10, style=MouthStyle(shape=s))[5] for s in (1.0, 0.0))
+    assert never[ROUNDING] == 0.0
+    assert rounded[OPENING] == pytest.approx(left * never[OPENING], rel=0.15)
+
+
+def test_a_raised_tongue_narrows_the_mouth():
+    stop, same = (mouth_track(spoken(label, each=0.4), 10)[5] for label in ("l", "k"))  # targets of 0.42 and 0.40
+    assert stop[TONGUE] > 0.8 and same[TONGUE] < 0.2
+    assert 0.6 < stop[OPENING] / same[OPENING] < 0.8
+
+
 def test_rounding_begins_before_the_rounded_vowel():
     before = [Phone("iy", 0.0, 0.4), Phone("t", 0.4, 0.48)]
     rounded = mouth_track([*before, Phone("uw", 0.48, 0.9)], 25)[:, ROUNDING]
