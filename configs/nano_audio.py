@@ -11,7 +11,8 @@ without the usual spectrum, 7000 updates reached 0.81 here, but 0.51 on filmed s
 The bundled ear made `clips=3200 steps=3000 workers=2`, and then, so that what had learnt its code needed no training
 (`start`), `start=first_ear.safetensors clips=5312 steps=1750 phone_weight=0.0 code_weight=0.3 peak_lr=8e-4 warmup=50
 seed=50000`: 0.877, then 0.894 on held-out voices, since breaths can be heard, in 36 and 17 minutes. The same again with
-`steps=3000 seed=60000`, in 25 minutes: 0.907.
+`steps=3000 seed=60000`, in 25 minutes: 0.907. When rounded lips were drawn less open, 1200 updates more (docs/nano.md):
+0.908.
 """
 
 import ml_collections

@@ -13,7 +13,8 @@ two cores: on 64 held-out talkers its opening is 0.79, its mouth's PSNR 29.0 dB 
 docs/experiments.md, "What a short training should do", tells why so. After its stage 2 it went on by
 `start=base.safetensors batch=2 steps=7000 lr=8e-4 steady_mouth=True` on 900 pairs of other faces: 0.810 and 29.3
 dB. The bundled student then went on by 4500 updates more, with `other_mouth=2.0`, for the sake of filmed faces
-(docs/experiments.md, "What bounds filmed mouths").
+(docs/experiments.md, "What bounds filmed mouths"), and by 7600 on newly drawn faces, whose rounded lips open less
+(there, "Rounded lips").
 """
 
 import ml_collections

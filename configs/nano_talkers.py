@@ -6,7 +6,8 @@ Needs the autoencoder (nano_vae.py) and the ear (nano_audio.py) in the workdir.
 
 Result: 6296 clips to train on, 15 % of them silent, and 40 for validation; 2.1 GB. Beside other work on two cores,
 drawing took 24 minutes and encoding 57, between 0.6 and 3 s for a look of a pair. The bundled student learnt from
-`pairs=1000`, which are 4471 clips, drawn and encoded in about 25 minutes, and then from `first=3200 pairs=900`.
+`pairs=1000`, which are 4471 clips, drawn and encoded in about 25 minutes, and then from `first=3200 pairs=900`
+and `first=4200 pairs=900`.
 """
 
 import ml_collections

@@ -120,7 +120,7 @@ GIVEN = (FIRST_EAR, EAR, LAST_EAR, "autoencoder", "sync_net")
 BASE = "base.safetensors"
 """The student among these weights, which such a recipe's teacher and student both begin as."""
 ONWARD: dict[str, dict[str, Any]] = {
-    "nano_talkers": {"first": 4200, "pairs": 900, "speech_clips": 1800},
+    "nano_talkers": {"first": 5200, "pairs": 900, "speech_clips": 1800},
     "nano_teacher": {"start": BASE, "steps": 1200, "batch": 2, "lr": 8e-4, "steady_mouth": True},
     "nano_df": {"start": BASE, "steps": 7000, "batch": 2, "lr": 8e-4, "steady_mouth": True, "other_mouth": 2.0},
     "stage1_0833": {"steps": 400, "lr": 3e-4},
@@ -129,7 +129,7 @@ ONWARD: dict[str, dict[str, Any]] = {
 """How the recipe changes where it goes on from finished weights: their student learns on by stage 1, beside a teacher
 that is made of it, and mouths are held as it knows them, in stage 1 also others than the source's. The faces are new to
 it: the recipe from nothing learns from those of seeds below 1400, and the bundled student learnt on from those of 3200
-to 4099."""
+to 5099."""
 
 
 @dataclass(frozen=True)

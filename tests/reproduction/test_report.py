@@ -72,6 +72,6 @@ def test_a_run_that_goes_on_from_weights_says_so(tmp_path):
     whole = report.page(findings(tmp_path, size=GOING_ON))
     assert "After stage 1 alone, landing" in whole and "landing 0.833" in whole
     assert "more fidelity than landing at 0.833" not in whole
-    assert "did not begin from nothing" in text and "faces of seeds from 4200 on" in text
+    assert "did not begin from nothing" in text and "faces of seeds from 5200 on" in text
     assert "This run left out: SW-DMD + reward, landing 0.833." in whole and "mean nothing" not in text
     assert "from nothing" in report.head(findings(tmp_path)) and "--onward" not in report.head(findings(tmp_path))
