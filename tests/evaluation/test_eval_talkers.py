@@ -25,7 +25,7 @@ def test_a_silent_clip_gives_way_to_one_that_speaks():
     from lipforcing_jax.data.formant import FormantEngine
 
     engines, silent = (FormantEngine(),), 900_000 + 3 * 5020 + 1
-    assert sample_utterance(silent, "heldout", 1.0, engines=engines)[2][:, 1].std() == 0
+    assert np.ptp(sample_utterance(silent, "heldout", 1.0, engines=engines)[2][:, 1]) == 0
     audio, mouth = eval_talkers.spoken(silent, "heldout", 1.0, engines)
     assert mouth[:, 1].std() > 0.02 and np.abs(audio).max() > 0.05
     own = sample_utterance(silent + 1, "heldout", 1.0, engines=engines, style=MouthStyle())
