@@ -24,7 +24,7 @@ RATE = 100  # internal samples per second
 SAMPLE_RATE = 16_000
 
 # label: (jaw, opening, width, rounding, teeth, tongue), strength of (opening, shape); opening at a full,
-# stressed style.
+# stressed style, before its own rounding and tongue change it (`_style`).
 _TARGETS: dict[str, tuple[tuple[float, ...], tuple[float, float]]] = {
     "aa": ((0.95, 0.88, 0.50, 0.05, 0.25, 0.05), (1.0, 0.7)),
     "ae": ((0.85, 0.80, 0.70, 0.00, 0.45, 0.10), (1.0, 0.8)),
@@ -69,9 +69,9 @@ _REACH_BEFORE = np.array([0.060, 0.055, 0.095, 0.110, 0.050, 0.040])
 _REACH_AFTER = np.array([0.055, 0.050, 0.080, 0.080, 0.045, 0.040])
 _REST = np.array([0.04, 0.02, 0.50, 0.00, 0.00, 0.00])
 _NEUTRAL_WIDTH = 0.5
-# How much of the opening lips at their roundest, and the tongue at its highest, take away, and by how much the others
-# open wider for it, so that the mean stays (docs/experiments.md, "What bounds filmed mouths").
-_ROUNDED, _TONGUE, _OTHERS = 0.8, 0.4, 1.3
+# How much of the opening lips at their roundest, and the tongue at its highest, take away, and by how much all mouths
+# open wider for it, so that the mean stays (docs/experiments.md, "Rounded lips").
+_ROUNDED, _TONGUE, _WIDER = 0.8, 0.4, 1.3
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _style(track: np.ndarray, style: MouthStyle) -> np.ndarray:
     track = track.copy()
     track[:, 2] = _NEUTRAL_WIDTH + style.shape * (track[:, 2] - _NEUTRAL_WIDTH)
     track[:, 3] *= style.shape
-    track[:, 1] *= _OTHERS * np.clip(1 - _ROUNDED * track[:, 3] - _TONGUE * track[:, 5], 0.2, 1.0)
+    track[:, 1] *= _WIDER * np.clip(1 - _ROUNDED * track[:, 3] - _TONGUE * track[:, 5], 0.2, 1.0)
     size = np.array([0.5 + 0.5 * style.scale, style.scale])
     wide = track[:, :2] * size + style.parted
     track[:, :2] = np.where(wide > 0.8, 0.8 + 0.2 * np.tanh((wide - 0.8) / 0.2), wide)
